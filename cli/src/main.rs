@@ -1,0 +1,2 @@
+//! The `epione` binary.
+fn main() {}
