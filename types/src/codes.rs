@@ -346,19 +346,18 @@ impl Label {
     /// ETH means SUD.
     #[must_use]
     pub const fn canonical(self) -> Self {
-        match self {
-            Self::Eth => Self::Sud,
-            other => other,
-        }
+        if matches!(self, Self::Eth) { Self::Sud } else { self }
     }
 
     /// The broader label, none for a root.
     #[must_use]
     pub const fn parent(self) -> Option<Self> {
-        match self {
-            Self::EthUd | Self::OpioidUd => Some(Self::Sud),
-            Self::Cogn | Self::Dvd | Self::EmotDis => Some(Self::Bh),
-            _ => None,
+        if matches!(self, Self::EthUd | Self::OpioidUd) {
+            Some(Self::Sud)
+        } else if matches!(self, Self::Cogn | Self::Dvd | Self::EmotDis) {
+            Some(Self::Bh)
+        } else {
+            None
         }
     }
 
@@ -531,26 +530,30 @@ impl Reason {
     /// become ACCESS_DENIED (a precise reason is an oracle); those about the requester stay.
     #[must_use]
     pub const fn public(self) -> Self {
-        match self {
+        if matches!(
+            self,
             Self::DenyNoGrant
-            | Self::DenyNoSuchRecord
-            | Self::DenyOutOfScope
-            | Self::DenySensitivity
-            | Self::DenyExplicit
-            | Self::DenyDraft
-            | Self::DenyMinorPrivacy
-            | Self::DenyPsyThPn
-            | Self::DenyRecordErased
-            | Self::DenyRevoked
-            | Self::DenyExpired
-            | Self::DenyNotYetValid
-            | Self::DenyUsesExhausted
-            | Self::DenyParentInvalid
-            | Self::DenyAction
-            | Self::DenyPurpose
-            | Self::DenyEmergencyRefused
-            | Self::DenyPart2NoConsent => Self::AccessDenied,
-            other => other,
+                | Self::DenyNoSuchRecord
+                | Self::DenyOutOfScope
+                | Self::DenySensitivity
+                | Self::DenyExplicit
+                | Self::DenyDraft
+                | Self::DenyMinorPrivacy
+                | Self::DenyPsyThPn
+                | Self::DenyRecordErased
+                | Self::DenyRevoked
+                | Self::DenyExpired
+                | Self::DenyNotYetValid
+                | Self::DenyUsesExhausted
+                | Self::DenyParentInvalid
+                | Self::DenyAction
+                | Self::DenyPurpose
+                | Self::DenyEmergencyRefused
+                | Self::DenyPart2NoConsent
+        ) {
+            Self::AccessDenied
+        } else {
+            self
         }
     }
 }
