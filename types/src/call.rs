@@ -196,10 +196,11 @@ impl core::fmt::Debug for Month {
 }
 impl core::str::FromStr for Month {
     type Err = String;
-    /// yyyy-mm.
+    /// yyyy-mm, in exactly these digits.
     fn from_str(text: &str) -> Result<Self, String> {
         text.split_once('-')
             .and_then(|(year, month)| Self::new(year.parse().ok()?, month.parse().ok()?))
+            .filter(|month| month.to_string() == text)
             .ok_or_else(|| "a month is written yyyy-mm".to_owned())
     }
 }

@@ -250,6 +250,15 @@ impl Genesis {
             if let Err(error) = org.check() {
                 need(false, format!("organisation {i}: {error}"));
             }
+            let earlier = || self.organisations.iter().take(i);
+            need(
+                earlier().all(|other| other.organisation != org.organisation),
+                format!("organisation {i}: id appears twice"),
+            );
+            need(
+                earlier().all(|other| other.admins.iter().all(|key| !org.admins.contains(key))),
+                format!("organisation {i}: an admin key is another organisation's"),
+            );
         }
         if faults.is_empty() { Ok(()) } else { Err(GenesisError(faults)) }
     }
