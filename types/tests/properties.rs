@@ -189,6 +189,7 @@ proptest! {
         let ascending = list.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let decoded = codec::decode::<SignatureSet>(&codec::encode(&list), LIMIT);
         prop_assert_eq!(decoded.is_ok(), ascending);
+        prop_assert_eq!(SignatureSet::try_from(list.clone()).is_ok(), ascending, "without the codec's own check too");
         if let Ok(set) = decoded {
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), list);
         }
@@ -296,6 +297,21 @@ fn the_limit_is_on_bytes_and_comes_first() {
 }
 
 #[test]
+fn a_value_that_would_be_written_otherwise_is_refused() {
+    /// Reads any number, writes at most 5.
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(from = "u64")]
+    struct Clamped(u64);
+    impl From<u64> for Clamped {
+        fn from(number: u64) -> Self {
+            Self(number.min(5))
+        }
+    }
+    assert_eq!(codec::decode(&codec::encode(&5u64), LIMIT), Ok(Clamped(5)));
+    assert_eq!(codec::decode::<Clamped>(&codec::encode(&6u64), LIMIT), Err(CodecError::NotCanonical));
+}
+
+#[test]
 fn a_certificate_has_at_most_as_many_signers_as_validators_can_exist() {
     let list = |count: usize| -> Vec<_> {
         (0..count).map(|i| (ValidatorIndex(u16::try_from(i).unwrap()), Signature([0; 64]))).collect()
@@ -315,6 +331,8 @@ fn a_certificate_needs_a_quorum_of_its_own_set_on_its_own_chain() {
     assert!(!holds(&Certificate { height: Height(8), ..good.clone() }), "another height");
     assert!(!holds(&Certificate { epoch: Epoch(1), ..good.clone() }), "another epoch");
     assert!(!holds(&Certificate { header_hash: Hash::ZERO, ..good.clone() }), "another header");
+    let later = ValidatorSet { epoch: Epoch(1), ..set.clone() };
+    assert!(!good.verify(chain, &later, &sign::Zip215), "the same keys in a later epoch");
     let without_last = good.signatures.iter().take(2).collect();
     assert!(!holds(&Certificate { signatures: without_last, ..good.clone() }), "two of four");
     let mut padded = good.clone();
@@ -340,6 +358,13 @@ fn a_transactions_shape_has_limits() {
     let twice = SignedTx::sign(vec![7], &[&samples::secret(1), &samples::secret(2), &samples::secret(1)]);
     let key = samples::secret(1).public_key();
     assert_eq!(twice.check_shape(), Err(TxShapeError::DuplicateSigner { key }));
+    let mut another = SignedTx::sign(vec![7], &[&samples::secret(1), &samples::secret(2)]);
+    another.signatures[1].public_key = key;
+    assert_eq!(
+        another.check_shape(),
+        Err(TxShapeError::DuplicateSigner { key }),
+        "with another signature too"
+    );
 }
 
 #[test]
