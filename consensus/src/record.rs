@@ -1,0 +1,72 @@
+//! The log (R4): what must be on disk before something leaves.
+
+use bytes::Bytes;
+use epione_types::codec::{self, CodecError};
+use epione_types::{Certificate, ChainId, Epoch, Hash, Height, PublicKey};
+use serde::{Deserialize, Serialize};
+
+use crate::message::{NewView, PreparedCertificate, Signed, SignedVote, ViewChange};
+
+/// Version of the records' layout, in [`Record::Born`].
+pub const RECORD_VERSION: u16 = 1;
+
+/// One durable fact. Live running and replay both go through `Replica::apply`, so that a restart cannot disagree with the past.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// First record: whose votes these are (R25).
+    Born {
+        /// Layout version.
+        version: u16,
+        /// Voting key.
+        key: PublicKey,
+        /// Chain.
+        chain: ChainId,
+    },
+    /// A batch, once per digest, before what refers to it.
+    Batch {
+        /// Slot it is for.
+        height: Height,
+        /// Encoded batch.
+        bytes: Bytes,
+    },
+    /// Before a PrePrepare or Prepare leaves.
+    Accepted(SignedVote),
+    /// Before a Commit leaves.
+    Prepared(PreparedCertificate),
+    /// Before a Seal leaves.
+    Sealed {
+        /// Epoch.
+        epoch: Epoch,
+        /// Height.
+        height: Height,
+        /// Digest of the executed batch.
+        digest: Hash,
+        /// What was sealed.
+        header_hash: Hash,
+    },
+    /// Before low moves.
+    Certified(Certificate),
+    /// Before a ViewChange leaves; voting in lower views is over.
+    Asked(Signed<ViewChange>),
+    /// Before anything is accepted in a view above 0.
+    Entered(Signed<NewView>),
+}
+
+impl Record {
+    /// For the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// From the log.
+    ///
+    /// # Errors
+    /// [`CodecError`]: the log is not ours, or damaged in a way its checksum does not show.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(bytes, MAX_RECORD_BYTES)
+    }
+}
+
+/// Longest record, in bytes: a NewView of the largest set.
+pub const MAX_RECORD_BYTES: usize = 64 << 20;
