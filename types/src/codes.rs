@@ -621,6 +621,8 @@ codes!(
         NotGrantor = "NOT_GRANTOR",
         /// The patient has as many grants as one patient may have.
         TooManyGrants = "TOO_MANY_GRANTS",
+        /// The requester was denied too often within the hour; permitted accesses are not held up.
+        TooManyDenials = "TOO_MANY_DENIALS",
     }
 );
 
