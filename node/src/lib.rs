@@ -1,1 +1,3 @@
-//! Placeholder until its first module lands.
+//! One node: the parts below it, put together and connected to the world.
+
+pub mod network;

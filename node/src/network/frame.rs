@@ -1,0 +1,156 @@
+//! Frames on a stream: a length of 4 bytes (big endian), then that many bytes.
+//!
+//! The length is compared with the class's limit before anything is allocated, and memory then grows with the bytes that
+//! did arrive: who declares much and sends nothing costs nothing. Writes are coalesced, because each write becomes a yamux
+//! frame and a Noise frame (measured: 1.7 against 10.6 us per KiB message).
+
+use std::io;
+
+use bytes::Bytes;
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Bytes gathered into one write, and the step in which a frame's memory grows.
+pub(super) const CHUNK: usize = 64 * 1024;
+
+/// Why a stream has no further frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The stream ended or broke; the peer may have done nothing wrong.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer broke the framing.
+    #[error("declared a frame of {declared} bytes, allowed are 1 to {max}")]
+    Length {
+        /// What the header said.
+        declared: u32,
+        /// The limit of the stream's class.
+        max: u32,
+    },
+}
+
+/// Reads one frame of at most `max` bytes. Not cancel-safe: a dropped call leaves the stream inside a frame.
+pub(super) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R, max: u32) -> Result<Bytes, FrameError> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).await?;
+    let declared = u32::from_be_bytes(header);
+    // R28: refused before any allocation. Nothing that we send is empty.
+    if declared == 0 || declared > max {
+        return Err(FrameError::Length { declared, max });
+    }
+    let length = usize::try_from(declared).map_err(io::Error::other)?;
+    let mut body = Vec::new();
+    while body.len() < length {
+        let filled = body.len();
+        let target = length.min(filled.saturating_mul(2).max(CHUNK));
+        body.reserve_exact(target - filled);
+        body.resize(target, 0);
+        stream.read_exact(body.split_at_mut(filled).1).await?;
+    }
+    Ok(body.into())
+}
+
+/// Writes the frames, gathered into writes of [`CHUNK`] bytes. `buffer` is scratch space that the caller keeps.
+pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    frames: &[Bytes],
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    buffer.clear();
+    for frame in frames {
+        let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+        buffer.extend_from_slice(&length.to_be_bytes());
+        let (head, tail) = frame.split_at(frame.len().min(CHUNK.saturating_sub(buffer.len())));
+        buffer.extend_from_slice(head);
+        if buffer.len() >= CHUNK {
+            stream.write_all(buffer).await?;
+            buffer.clear();
+            // The rest of a large frame goes out from where it lies, uncopied.
+            stream.write_all(tail).await?;
+        }
+    }
+    stream.write_all(buffer).await?;
+    stream.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{executor::block_on, io::Cursor};
+
+    use super::*;
+
+    fn written(frames: &[Bytes]) -> Vec<u8> {
+        let mut out = Vec::new();
+        block_on(write_frames(&mut out, frames, &mut Vec::new())).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_is_written_is_read_whatever_the_sizes() {
+        let sizes = [1, 3, CHUNK - 5, CHUNK - 4, CHUNK - 3, CHUNK, CHUNK + 1, 5 * CHUNK + 7, 2];
+        let frames: Vec<Bytes> =
+            sizes.iter().zip(1_u8..).map(|(&size, byte)| vec![byte; size].into()).collect();
+        let mut stream = Cursor::new(written(&frames));
+        for frame in &frames {
+            assert_eq!(&block_on(read_frame(&mut stream, u32::MAX)).unwrap(), frame);
+        }
+        assert!(matches!(block_on(read_frame(&mut stream, u32::MAX)), Err(FrameError::Io(_))));
+    }
+
+    #[test]
+    fn small_frames_leave_in_one_write() {
+        struct Count(Vec<usize>);
+        impl AsyncWrite for Count {
+            fn poll_write(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<io::Result<usize>> {
+                self.0.push(bytes.len());
+                std::task::Poll::Ready(Ok(bytes.len()))
+            }
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+            fn poll_close(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        let mut writes = Count(Vec::new());
+        let frames = vec![Bytes::from_static(&[7; 100]); 50];
+        block_on(write_frames(&mut writes, &frames, &mut Vec::new())).unwrap();
+        assert_eq!(writes.0, [50 * 104]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_or_zero_is_refused() {
+        for declared in [0, 11, u32::MAX] {
+            let mut stream = Cursor::new(declared.to_be_bytes());
+            assert!(matches!(block_on(read_frame(&mut stream, 10)), Err(FrameError::Length { max: 10, .. })));
+        }
+        let mut stream = Cursor::new(written(&[Bytes::from_static(&[1; 10])]));
+        assert_eq!(block_on(read_frame(&mut stream, 10)).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_length_alone_takes_no_memory() {
+        // Would be 4 GiB, all of it written to, if the declared length were believed.
+        let mut bytes = u32::MAX.to_be_bytes().to_vec();
+        bytes.extend([0; 10]);
+        assert!(matches!(block_on(read_frame(&mut Cursor::new(bytes), u32::MAX)), Err(FrameError::Io(_))));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_never_a_frame() {
+        let bytes = written(&[Bytes::from_static(b"seventeen letters")]);
+        for cut in 0..bytes.len() {
+            let mut stream = Cursor::new(&bytes[..cut]);
+            assert!(matches!(block_on(read_frame(&mut stream, 100)), Err(FrameError::Io(_))));
+        }
+    }
+}
