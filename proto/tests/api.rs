@@ -1,0 +1,192 @@
+//! The API as a whole: named by buf's rules, commented throughout, in step with the domain's codes, and never broken.
+//!
+//! `api.txt` lists every field, enum value and call with its number and type. A line may be added, never changed or
+//! removed: that breaks clients in the field. After adding, run with `EPIONE_BLESS=1` and commit the file.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "only some kinds are edited")]
+
+mod common;
+
+use std::collections::{BTreeSet, HashMap};
+
+use common::{descriptors, is_list};
+use epione_proto::convert::{Code, code_from_wire, code_to_wire};
+use epione_types::call::GrantKind;
+use epione_types::codes::{
+    Action, Capability, Category, Decision, EmergencyReason, Label, Obligation, OrganisationKind, Purpose,
+    Reason, Refusal, Role,
+};
+use prost_types::{EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+
+fn ours() -> Vec<FileDescriptorProto> {
+    descriptors().file.into_iter().filter(|file| file.package() == "epione.v1").collect()
+}
+
+fn screaming(name: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in name.chars().enumerate() {
+        if c.is_uppercase() && i > 0 {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+fn lines() -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    for file in ours() {
+        for message in &file.message_type {
+            for field in &message.field {
+                let list = if is_list(field) { "repeated " } else { "" };
+                let oneof = field.oneof_index.map_or("", |i| {
+                    let i = usize::try_from(i).unwrap();
+                    message.oneof_decl[i].name()
+                });
+                lines.insert(format!(
+                    "{}.{} = {} {list}{:?} {} {oneof}",
+                    message.name(),
+                    field.name(),
+                    field.number(),
+                    field.r#type(),
+                    field.type_name(),
+                ));
+            }
+        }
+        for list in &file.enum_type {
+            for value in &list.value {
+                lines.insert(format!("{}.{} = {}", list.name(), value.name(), value.number()));
+            }
+        }
+        for service in &file.service {
+            for rpc in &service.method {
+                lines.insert(format!(
+                    "{}.{}({}{}) -> {}{}",
+                    service.name(),
+                    rpc.name(),
+                    if rpc.client_streaming() { "stream " } else { "" },
+                    rpc.input_type(),
+                    if rpc.server_streaming() { "stream " } else { "" },
+                    rpc.output_type(),
+                ));
+            }
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn nothing_published_was_changed_or_removed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api.txt");
+    let now = lines();
+    if std::env::var_os("EPIONE_BLESS").is_some() {
+        let text: String = now.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(path, text).unwrap();
+    }
+    let published: BTreeSet<String> =
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+    let broken: Vec<_> = published.difference(&now).collect();
+    assert!(broken.is_empty(), "published and now gone or different: {broken:#?}");
+    let added: Vec<_> = now.difference(&published).collect();
+    assert!(added.is_empty(), "new; run this test with EPIONE_BLESS=1 and commit api.txt: {added:#?}");
+}
+
+#[test]
+fn everything_is_commented() {
+    let mut bare = Vec::new();
+    for file in ours() {
+        let commented: HashMap<&[i32], bool> = file
+            .source_code_info
+            .as_ref()
+            .unwrap()
+            .location
+            .iter()
+            .map(|at| (at.path.as_slice(), !at.leading_comments().trim().is_empty()))
+            .collect();
+        let mut check = |path: &[i32], name: String| {
+            if !commented.get(path).copied().unwrap_or_default() {
+                bare.push(format!("{}: {name}", file.name()));
+            }
+        };
+        let number = |i: usize| i32::try_from(i).unwrap();
+        // Numbers of FileDescriptorProto's and DescriptorProto's own fields.
+        for (m, message) in file.message_type.iter().enumerate() {
+            check(&[4, number(m)], message.name().to_owned());
+            for (f, field) in message.field.iter().enumerate() {
+                check(&[4, number(m), 2, number(f)], format!("{}.{}", message.name(), field.name()));
+            }
+        }
+        for (e, list) in file.enum_type.iter().enumerate() {
+            check(&[5, number(e)], list.name().to_owned());
+            for (v, value) in list.value.iter().enumerate() {
+                check(&[5, number(e), 2, number(v)], value.name().to_owned());
+            }
+        }
+        for (s, service) in file.service.iter().enumerate() {
+            check(&[6, number(s)], service.name().to_owned());
+            for (r, rpc) in service.method.iter().enumerate() {
+                check(&[6, number(s), 2, number(r)], rpc.name().to_owned());
+            }
+        }
+    }
+    assert!(bare.is_empty(), "without a comment: {bare:#?}");
+}
+
+#[test]
+fn names_follow_bufs_rules() {
+    let snake = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    for file in ours() {
+        assert!(file.name().starts_with("epione/v1/"), "{}", file.name());
+        for message in &file.message_type {
+            assert!(message.field.iter().all(|field| snake(field.name())), "{}", message.name());
+        }
+        for list in &file.enum_type {
+            let prefix = screaming(list.name());
+            assert_eq!(list.value[0].name(), format!("{prefix}_UNSPECIFIED"));
+            assert_eq!(list.value[0].number(), 0);
+            assert!(list.value.iter().all(|v| v.name().starts_with(&format!("{prefix}_"))), "{prefix}");
+        }
+        for service in &file.service {
+            assert!(service.name().ends_with("Service"));
+            for rpc in &service.method {
+                assert_eq!(rpc.input_type(), format!(".epione.v1.{}Request", rpc.name()));
+                assert_eq!(rpc.output_type(), format!(".epione.v1.{}Response", rpc.name()));
+            }
+        }
+    }
+}
+
+fn list(set: &FileDescriptorSet, name: &str) -> EnumDescriptorProto {
+    set.file.iter().flat_map(|file| &file.enum_type).find(|list| list.name() == name).unwrap().clone()
+}
+
+fn in_step<T: Code + PartialEq + std::fmt::Debug>(name: &str, code_name: impl Fn(T) -> String) {
+    let wire = list(&descriptors(), name);
+    assert_eq!(wire.value.len(), T::ALL.len() + 1, "{name}: domain and .proto differ in length");
+    for (value, code) in wire.value.iter().skip(1).zip(T::ALL) {
+        let prefix = screaming(name);
+        assert_eq!(value.name(), format!("{prefix}_{}", code_name(*code)));
+        assert_eq!(value.number(), code_to_wire(*code));
+        assert_eq!(code_from_wire("", value.number()), Ok(*code));
+    }
+}
+
+#[test]
+fn codes_are_those_of_the_domain() {
+    in_step("Action", |code: Action| code.name().to_owned());
+    in_step("Capability", |code: Capability| match code {
+        Capability::BreakGlass => "BREAK_GLASS".to_owned(),
+    });
+    in_step("Category", |code: Category| code.name().to_owned());
+    in_step("Decision", |code: Decision| code.name().to_owned());
+    in_step("EmergencyReason", |code: EmergencyReason| code.name().to_owned());
+    in_step("GrantKind", |code: GrantKind| screaming(&format!("{code:?}")));
+    in_step("Label", |code: Label| code.name().to_owned());
+    in_step("Obligation", |code: Obligation| code.name().to_owned());
+    in_step("OrgKind", |code: OrganisationKind| code.name().to_owned());
+    in_step("Purpose", |code: Purpose| code.name().to_owned());
+    in_step("Reason", |code: Reason| code.name().to_owned());
+    in_step("Refusal", |code: Refusal| code.name().to_owned());
+    in_step("Role", |code: Role| code.name().to_owned());
+}
