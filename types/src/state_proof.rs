@@ -15,7 +15,7 @@
 //! Leaf, inner node, path and value are hashed under four tags, so none passes for another.
 //!
 //! The hashing rules stand here once; `epione-ledger`'s tree computes with the same functions.
-//! Tested below, and against a naive tree and forged proofs in `ledger/tests/state_tree.rs`.
+//! Tested below, and against a naive tree and forged proofs in `ledger/src/tree/tests.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +25,10 @@ use crate::hash::{Domain, Hash};
 const PATH: Domain = Domain::new("epione/state-path/v1");
 /// Hash of a value.
 const VALUE: Domain = Domain::new("epione/state-value/v1");
-/// A leaf: path and value hash.
-const LEAF: Domain = Domain::new("epione/state-leaf/v1");
-/// An inner node: left and right hash.
-const NODE: Domain = Domain::new("epione/state-node/v1");
+/// Tag of a leaf: path and value hash.
+pub const LEAF: Domain = Domain::new("epione/state-leaf/v1");
+/// Tag of an inner node: left and right hash.
+pub const NODE: Domain = Domain::new("epione/state-node/v1");
 
 /// Longest key of the state, in bytes.
 pub const STATE_KEY_BYTES_MAX: usize = 256;
@@ -166,24 +166,31 @@ impl StateProof {
     /// # Errors
     /// [`StateProofError`] when it shows nothing.
     pub fn held(&self, root: &Hash, key: &[u8]) -> Result<Held, StateProofError> {
-        let path = path(key);
+        self.held_at(root, &path(key))
+    }
+
+    /// The same for a key of which only the [`path`] is known.
+    ///
+    /// # Errors
+    /// [`StateProofError`] when it shows nothing.
+    pub fn held_at(&self, root: &Hash, path: &Hash) -> Result<Held, StateProofError> {
         let depth = self.siblings.len();
         if depth > STATE_DEPTH_MAX {
             return Err(StateProofError::TooDeep { found: depth });
         }
         // Without this, any leaf of the tree would prove the absence of any key on another branch.
-        if self.leaf.is_some_and(|leaf| (0..depth).any(|at| bit(&leaf.path, at) != bit(&path, at))) {
+        if self.leaf.is_some_and(|leaf| (0..depth).any(|at| bit(&leaf.path, at) != bit(path, at))) {
             return Err(StateProofError::OtherBranch);
         }
         let end = self.leaf.map_or(EMPTY, |leaf| leaf.hash());
         let found = self.siblings.iter().enumerate().rev().fold(end, |below, (at, sibling)| {
-            if bit(&path, at) { inner(sibling, &below) } else { inner(&below, sibling) }
+            if bit(path, at) { inner(sibling, &below) } else { inner(&below, sibling) }
         });
         if found != *root {
             return Err(StateProofError::OtherRoot { expected: *root, found });
         }
         Ok(match self.leaf {
-            Some(leaf) if leaf.path == path => Held::Value(leaf.value),
+            Some(leaf) if leaf.path == *path => Held::Value(leaf.value),
             _ => Held::Nothing,
         })
     }
@@ -217,9 +224,8 @@ mod tests {
     #[test]
     fn a_leaf_of_another_branch_proves_no_absence() {
         // Two keys that part at the first bit.
-        let (left, right) = (0u8..=255)
-            .map(|byte| leaf(&[byte], b""))
-            .fold((None, None), |(left, right), leaf| {
+        let (left, right) =
+            (0u8..=255).map(|byte| leaf(&[byte], b"")).fold((None, None), |(left, right), leaf| {
                 if bit(&leaf.path, 0) { (left, Some(leaf)) } else { (Some(leaf), right) }
             });
         let (left, right) = (left.unwrap(), right.unwrap());

@@ -1,0 +1,111 @@
+//! The authenticated state: cost per touched key, memory per key, proofs, restart.
+//!
+//! `cargo bench -p epione-benches --bench state_tree [-- KEYS]`, one million keys unless told otherwise.
+//! Keys of 40 bytes, values of 128; blocks of 2,000 touched keys; one thread. Times are the median over blocks.
+#![allow(clippy::float_arithmetic, reason = "figures for people")]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use epione_ledger::{
+    state_proof::{self, StateLeaf},
+    tree::{Changes, StateTree},
+};
+use epione_types::Height;
+
+const TOUCHED: u64 = 2_000;
+const WINDOW: u64 = 257;
+
+fn key(number: u64) -> [u8; 40] {
+    let mut key = *b"records/v1/patient/0000000000/00000000/#";
+    key[20..28].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn value(number: u64) -> [u8; 128] {
+    let mut value = [7; 128];
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    value
+}
+
+/// SplitMix64: the same keys in every run.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn micros_per(time: Duration, count: u64) -> f64 {
+    time.as_secs_f64() * 1e6 / count as f64
+}
+
+fn main() {
+    let keys: u64 = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
+
+    let start = Instant::now();
+    let mut leaves: Vec<StateLeaf> = (0..keys)
+        .map(|number| StateLeaf {
+            path: state_proof::path(&key(number)),
+            value: state_proof::value_hash(&value(number)),
+        })
+        .collect();
+    leaves.sort();
+    println!("hash and sort {keys} keys and values: {:.2?}", start.elapsed());
+
+    let start = Instant::now();
+    let mut tree = StateTree::load(Height(0), leaves.iter().copied()).expect("sorted");
+    println!("load {keys} leaves: {:.2?}, root {}", start.elapsed(), tree.root());
+    drop(leaves);
+    let fresh = tree.size();
+    println!("memory: {:.1} bytes per key ({fresh:?})", fresh.bytes as f64 / keys as f64);
+
+    let mut seed = 1;
+    let mut block = 0;
+    for (name, fresh_keys) in
+        [("updates, memory filling", false), ("updates, window full", false), ("inserts, window full", true)]
+    {
+        let (mut hashing, mut applying) = (Vec::new(), Vec::new());
+        for _ in 0..WINDOW {
+            block += 1;
+            let writes: Vec<_> = (0..TOUCHED)
+                .map(|at| if fresh_keys { keys + block * TOUCHED + at } else { random(&mut seed) % keys })
+                .map(|number| (key(number), value(number ^ block << 32)))
+                .collect();
+            let start = Instant::now();
+            let changes =
+                Changes::of(writes.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))));
+            hashing.push(start.elapsed());
+            let start = Instant::now();
+            black_box(tree.apply(&changes));
+            tree.forget_below(Height(tree.height().0.saturating_sub(WINDOW - 1)));
+            applying.push(start.elapsed());
+        }
+        let (hashing, applying) =
+            (micros_per(median(hashing), TOUCHED), micros_per(median(applying), TOUCHED));
+        println!(
+            "block of {TOUCHED} {name}: {:.2} us per key ({hashing:.2} keys and values, {applying:.2} tree)",
+            hashing + applying
+        );
+    }
+    let full = tree.size();
+    println!("memory with {WINDOW} full blocks remembered: {} MiB more", (full.bytes - fresh.bytes) >> 20);
+
+    let oldest = tree.oldest();
+    let (mut times, mut siblings) = (Vec::new(), 0);
+    for _ in 0..10_000 {
+        let path = state_proof::path(&key(random(&mut seed) % keys));
+        let start = Instant::now();
+        let proof = tree.prove(oldest, &path).expect("remembered");
+        times.push(start.elapsed());
+        siblings += proof.siblings.len();
+    }
+    println!("proof at height {oldest}: {:.2?}, {:.1} siblings", median(times), siblings as f64 / 1e4);
+}
