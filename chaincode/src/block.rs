@@ -1,0 +1,128 @@
+//! Executes a block: the function that every validator computes alike (R10, R12).
+//!
+//! Everything that depends on the state is decided here, with a receipt for each transaction and never a hole.
+//! Before: signatures, chain id and shape, sender among the signers (they depend on the bytes alone, R8).
+//! Tested by `tests/`; that equal blocks give equal bytes, by `tests/determinism.rs`.
+
+use epione_types::call::{Call, TxBody};
+use epione_types::event::Event;
+use epione_types::genesis::{Genesis, Policy};
+use epione_types::receipt::{Outcome, RECEIPT_VERSION, Receipt};
+use epione_types::{Height, PublicKey, TimestampMs, TxId};
+
+use crate::host::{Done, Fault, Host, Overlay, State, StateError, Writes, require};
+use crate::{access, config, consent, identity, records, replay};
+
+/// Where in the chain a block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockContext {
+    /// Its height.
+    pub height: Height,
+    /// Its sealed time: above its parent's.
+    pub timestamp: TimestampMs,
+    /// Sealed time of its parent.
+    pub parent_timestamp: TimestampMs,
+}
+
+/// A transaction whose signatures, chain id and shape were found right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedTx {
+    /// Hash of the body's bytes.
+    pub id: TxId,
+    /// What the bytes mean.
+    pub body: TxBody,
+    /// Keys with a valid signature over the bytes, distinct.
+    pub signers: Vec<PublicKey>,
+}
+
+/// What a block did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// One per transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// What it changes in the state.
+    pub writes: Writes,
+    /// When something in the state next waits for time: an open override's end or a review's deadline (R11).
+    /// Later than the block's own time. Transactions' expiry is the node's to know.
+    pub next_deadline: Option<TimestampMs>,
+}
+
+/// Executes the transactions in order on the state after the parent block.
+///
+/// # Errors
+/// Only [`StateError`]: the node must stop, nothing of the block may be applied.
+///
+/// # Panics
+/// If the block's time is not above its parent's (R11), or if a block holds 2^32 transactions.
+pub fn execute_block(
+    state: &dyn State,
+    block: &BlockContext,
+    txs: &[DecodedTx],
+) -> Result<Execution, StateError> {
+    assert!(block.timestamp > block.parent_timestamp, "time moves with every block (R11)");
+    let mut overlay = Overlay::new(state);
+    let policy = config::policy(&overlay)?;
+    replay::forget(&mut overlay, block.parent_timestamp)?; // R10
+    access::meet_deadlines(&mut overlay, block.timestamp)?;
+    let mut receipts = Vec::with_capacity(txs.len());
+    for (index, tx) in (0_u32..).zip(txs) {
+        let (outcome, events) = match execute(&mut overlay, block, &policy, index, tx) {
+            Ok(events) => (Outcome::Ok, events),
+            Err(Fault::Refused(refusal)) => (Outcome::Refused(refusal), Vec::new()),
+            Err(Fault::State(error)) => return Err(error),
+        };
+        receipts.push(Receipt {
+            version: RECEIPT_VERSION,
+            tx_id: tx.id,
+            height: block.height,
+            index,
+            outcome,
+            events,
+        });
+    }
+    let next_deadline = access::next_deadline(&overlay)?;
+    Ok(Execution { receipts, writes: overlay.into_writes(), next_deadline })
+}
+
+fn execute(
+    overlay: &mut Overlay<'_>,
+    block: &BlockContext,
+    policy: &Policy,
+    index: u32,
+    tx: &DecodedTx,
+) -> Done<Vec<Event>> {
+    replay::admit(overlay, block, tx)?;
+    let mut host = Host::new(overlay, block, policy, index, &tx.body.sender, &tx.signers);
+    let done = call(&mut host, &tx.body.call);
+    let events = host.into_events();
+    match done {
+        Ok(()) => overlay.keep_call(),
+        Err(_) => overlay.drop_call(),
+    }
+    done.map(|()| events)
+}
+
+fn call(host: &mut Host<'_, '_>, call: &Call) -> Done {
+    require(host.signed_by(host.sender()), epione_types::codes::Refusal::SenderNotSigner)?;
+    match call {
+        Call::RegisterOrganisation(call) => identity::register_organisation(host, call),
+        Call::RegisterPractitioner(call) => identity::register_practitioner(host, call),
+        Call::RegisterPatient(call) => identity::register_patient(host, call),
+        Call::RegisterRecord(call) => records::register(host, call),
+        Call::CreateGrant(call) => consent::create(host, call),
+        Call::RevokeGrant(call) => consent::revoke(host, call),
+        Call::RecordAccess(call) => access::record_access(host, call),
+    }
+}
+
+/// The state at height 0. `genesis` is one that [`Genesis::check`] accepts.
+#[must_use]
+pub fn genesis_writes(genesis: &Genesis) -> Writes {
+    let empty = std::collections::BTreeMap::new();
+    let mut overlay = Overlay::new(&empty);
+    config::found(&mut overlay, genesis);
+    for organisation in &genesis.organisations {
+        identity::found_organisation(&mut overlay, organisation, genesis.timestamp);
+    }
+    overlay.into_writes()
+}
