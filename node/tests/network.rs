@@ -44,7 +44,12 @@ fn peer(index: u16, address: Option<SocketAddr>) -> Peer {
 fn small_queues() -> Limits {
     let class =
         ClassLimits { frame_bytes_max: 64 * 1024, queue_bytes_max: 256 * 1024, queue_frames_max: 100 };
-    Limits { classes: PerClass::from_fn(|_| class), ..Limits::default() }
+    Limits {
+        classes: PerClass::from_fn(|_| class),
+        // The raw peers answer no pings.
+        silence_max: PATIENCE * 2,
+        ..Limits::default()
+    }
 }
 
 async fn start_at(
@@ -302,7 +307,7 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
 
 #[tokio::test]
 async fn a_stream_opened_twice_is_a_violation() {
-    let (node, mut inbound) = start(0, vec![peer(1, None)], Limits::default()).await;
+    let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
     let mut hostile = RawPeer::dial(1, &node);
     let _streams = hostile.open_all().await;
     assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
@@ -493,7 +498,7 @@ async fn a_killed_peer_is_met_again_on_its_port() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_peer_is_noticed_blocks_nobody_and_is_met_again() {
-    let limits = Limits { ping_timeout: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { silence_max: Duration::from_secs(1), ..Limits::default() };
     let victim = Victim::start(ANY_PORT, 1);
     let peers = vec![peer(1, Some(victim.address)), peer(2, None)];
     let (node, mut inbound) = start(0, peers, limits).await;

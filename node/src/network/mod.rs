@@ -206,8 +206,8 @@ pub struct Limits {
     pub classes: PerClass<ClassLimits>,
     /// How long a peer that misbehaved is shut out.
     pub penalty: Duration,
-    /// A connection on which nothing was heard and two pings in a row went unanswered for this long each is given up.
-    pub ping_timeout: Duration,
+    /// A link on which neither a frame nor the answer to a ping arrived for this long is given up.
+    pub silence_max: Duration,
 }
 
 impl Default for Limits {
@@ -227,7 +227,7 @@ impl Default for Limits {
                 sync: class(8, 16, 1_024),
             },
             penalty: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(3),
+            silence_max: Duration::from_secs(5),
         }
     }
 }
@@ -361,7 +361,7 @@ pub struct Counters {
     pub violations: Counter,
     /// Peers that were shut out, for a violation or through [`Network::disconnect`].
     pub penalties: Counter,
-    /// Connections given up because nothing was heard on them.
+    /// Links given up because nothing was heard on them.
     pub silences: Counter,
 }
 

@@ -66,8 +66,8 @@ const SPREAD: Duration = Duration::from_millis(5);
 const MENTION: Duration = Duration::from_secs(5);
 /// See [`MENTION`].
 const REMIND: Duration = Duration::from_secs(30);
-/// How often an idle connection is pinged.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Pings within the longest silence that is borne.
+const PINGS_PER_SILENCE: u32 = 4;
 /// Connections that may be shaking hands at once: what strangers can occupy.
 const PENDING_MAX: u32 = 64;
 /// Connections of one peer, those included that libp2p is still closing.
@@ -97,7 +97,7 @@ pub(super) async fn bind(
 ) -> Result<(Connector, SocketAddr), StartError> {
     let transport = |error: &dyn std::error::Error| StartError::Transport(error.to_string());
     let identity = identity::Keypair::ed25519_from_bytes(seed).map_err(|e| transport(&e))?;
-    let ping_timeout = shared.limits.ping_timeout;
+    let silence_max = shared.limits.silence_max;
     let mut swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, || {
@@ -114,7 +114,7 @@ pub(super) async fn bind(
                     .with_max_established_per_peer(Some(PER_PEER_MAX)),
             ),
             ping: ping::Behaviour::new(
-                ping::Config::new().with_interval(PING_INTERVAL).with_timeout(ping_timeout),
+                ping::Config::new().with_interval(silence_max / PINGS_PER_SILENCE).with_timeout(silence_max),
             ),
             streams: streams::Behaviour::default(),
         })
@@ -199,24 +199,14 @@ struct Connection {
     dialed: bool,
     remote: Multiaddr,
     streams: PerClass<Option<Stream>>,
-    phase: Phase,
+    /// The task that carries its frames, once its streams are there.
+    link: Option<AbortHandle>,
+    /// Given up then: before it is a link because its streams are not there, afterwards for silence.
+    deadline: Instant,
     /// Frames received on it.
     heard: Arc<AtomicU64>,
-    /// That number at the last ping.
-    heard_at_ping: u64,
-}
-
-enum Phase {
-    /// Its streams have to be there by then.
-    Opening(Instant),
-    /// It is a link, carried by this task.
-    Linked(AbortHandle),
-}
-
-impl Connection {
-    const fn is_linked(&self) -> bool {
-        matches!(self.phase, Phase::Linked(_))
-    }
+    /// That number when the deadline was last looked at.
+    heard_before: u64,
 }
 
 impl Connector {
@@ -314,9 +304,10 @@ impl Connector {
                 dialed,
                 remote: endpoint.get_remote_address().clone(),
                 streams: PerClass::default(),
-                phase: Phase::Opening(Instant::now() + SETUP_TIMEOUT),
+                link: None,
+                deadline: Instant::now() + SETUP_TIMEOUT,
                 heard: Arc::default(),
-                heard_at_ping: 0,
+                heard_before: 0,
             },
         );
         for older in older {
@@ -378,7 +369,8 @@ impl Connector {
         // In this order: who hears of the link can send at once, and hears of it before its first frame.
         contact.state.set_link(Some((id, connection.remote.clone())));
         self.shared.inbox.set_link(connection.peer, Some(id));
-        connection.phase = Phase::Linked(self.links.spawn(task));
+        connection.link = Some(self.links.spawn(task));
+        connection.deadline = Instant::now() + self.shared.limits.silence_max;
     }
 
     fn on_link_end(&mut self, id: ConnectionId, error: &FrameError) {
@@ -392,27 +384,34 @@ impl Connector {
     }
 
     fn on_ping(&mut self, event: ping::Event) {
+        // A failure says nothing that the deadline does not say sooner: libp2p takes 10 s to try again.
+        let Ok(rtt) = event.result else { return };
         let Some(connection) = self.connections.get_mut(&event.connection) else {
             return;
         };
+        if connection.link.is_some() {
+            connection.deadline = Instant::now() + self.shared.limits.silence_max;
+        }
+        if let Some(contact) = self.contacts.get(&connection.peer)
+            && contact.link == Some(event.connection)
+        {
+            contact.state.view().rtt = Some(rtt);
+        }
+    }
+
+    fn on_deadline(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let heard = connection.heard.load(Ordering::Relaxed);
-        let silent = std::mem::replace(&mut connection.heard_at_ping, heard) == heard;
-        match event.result {
-            Ok(rtt) => {
-                if let Some(contact) = self.contacts.get(&connection.peer)
-                    && contact.link == Some(event.connection)
-                {
-                    contact.state.view().rtt = Some(rtt);
-                }
-            }
-            // Not spoken by a test's peer or a foreign node; frames and TCP still tell when it is gone.
-            Err(ping::Failure::Unsupported) => {}
-            // A busy link may be too slow for pings; only silence ends it.
-            Err(error @ (ping::Failure::Timeout | ping::Failure::Other { .. })) if silent => {
-                self.shared.counters.silences.add(1);
-                self.give_up(event.connection, &format!("silent: {error}"));
-            }
-            Err(_) => {}
+        if connection.link.is_none() {
+            self.give_up(id, "its streams did not open in time");
+        } else if std::mem::replace(&mut connection.heard_before, heard) == heard {
+            self.shared.counters.silences.add(1);
+            self.give_up(id, "silent: neither frames nor answers to pings");
+        } else {
+            // Busy, and perhaps too slow for pings to come through in time.
+            connection.deadline = now + self.shared.limits.silence_max;
         }
     }
 
@@ -426,14 +425,14 @@ impl Connector {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        if let Phase::Linked(task) = &connection.phase {
+        if let Some(task) = &connection.link {
             task.abort();
         }
         let peer = connection.peer;
         let other = self
             .connections
             .iter()
-            .rfind(|(_, other)| other.peer == peer && other.is_linked())
+            .rfind(|(_, other)| other.peer == peer && other.link.is_some())
             .map(|(id, other)| (*id, other.remote.clone()));
         let alone = !self.connections.values().any(|other| other.peer == peer);
         let Some(contact) = self.contacts.get_mut(&peer) else {
@@ -482,22 +481,19 @@ impl Connector {
             let mention = contact.link.is_none().then_some(contact.mention_at);
             dial.into_iter().chain(mention)
         });
-        let openings = self.connections.values().filter_map(|connection| match connection.phase {
-            Phase::Opening(deadline) => Some(deadline),
-            Phase::Linked(_) => None,
-        });
-        contacts.chain(openings).min().unwrap_or_else(|| Instant::now() + REMIND)
+        let deadlines = self.connections.values().map(|connection| connection.deadline);
+        contacts.chain(deadlines).min().unwrap_or_else(|| Instant::now() + REMIND)
     }
 
     fn on_due(&mut self, now: Instant) {
         let late: Vec<_> = self
             .connections
             .iter()
-            .filter(|(_, c)| matches!(c.phase, Phase::Opening(deadline) if deadline <= now))
+            .filter(|(_, connection)| connection.deadline <= now)
             .map(|(id, _)| *id)
             .collect();
         for id in late {
-            self.give_up(id, "its streams did not open in time");
+            self.on_deadline(id, now);
         }
         let own = *self.swarm.local_peer_id();
         for (id, contact) in &mut self.contacts {
