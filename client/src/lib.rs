@@ -1,1 +1,3 @@
-//! Placeholder until its first module lands.
+//! Rust SDK: sign, submit, await, subscribe, verify; and import what a hospital has.
+
+pub mod fhir;
