@@ -1,1 +1,3 @@
-//! Placeholder until its first module lands.
+//! A local network of real processes, and the simulator.
+
+pub mod bundles;
