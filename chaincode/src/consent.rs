@@ -214,7 +214,8 @@ fn speaks_for(
     Ok(Some(Basis::Attested { organisation, practitioner, document }))
 }
 
-fn may_attest(practitioner: &Practitioner) -> bool {
+/// Do the roles allow to attest a patient's signed document?
+pub(crate) fn may_attest(practitioner: &Practitioner) -> bool {
     let attests =
         |role: &Role| identity::is_clinician(*role) || matches!(role, Role::Registrar | Role::PrivacyOfficer);
     practitioner.roles.iter().any(attests)

@@ -114,6 +114,9 @@ pub fn range<T: Serialize + DeserializeOwned>(
     range: &KeyRange<T>,
     limit: usize,
 ) -> Result<Vec<(Vec<u8>, T)>, StateError> {
+    if range.from() >= range.to() {
+        return Ok(Vec::new()); // a cursor from outside may lie anywhere
+    }
     let entries = state.range(range.from(), range.to(), limit)?;
     entries.into_iter().map(|(key, bytes)| value(&key, &bytes).map(|value| (key, value))).collect()
 }

@@ -18,7 +18,7 @@
 //! | `grt/` | patient, grant | grant | consent |
 //! | `acc/` | patient, height, index | access event | access |
 //! | `acx/` | member, height, index | access event on an unknown record | access |
-//! | `ovr/` | patient, organisation, practitioner, height | emergency override | access |
+//! | `ovr/` | patient, height, organisation, practitioner | emergency override | access |
 //! | `ovo/` | patient, organisation, practitioner | the open override's end | access |
 //! | `rev/` | organisation, practitioner, review deadline, patient | - (an unreviewed override) | access |
 //! | `due/` | time, kind, patient, organisation, practitioner | what is due then | access |
@@ -81,7 +81,7 @@ impl<T> KeyRange<T> {
 
     /// What is left of the range after `cursor`; all of it if the cursor lies before, nothing if behind.
     #[must_use]
-    pub fn after(mut self, cursor: &[u8]) -> Self {
+    pub(crate) fn after(mut self, cursor: &[u8]) -> Self {
         if cursor >= self.from.as_slice() {
             self.from = [cursor, &[0]].concat();
         }
@@ -235,11 +235,13 @@ pub fn accesses_unknown(who: Member) -> KeyRange<AccessEvent> {
 
 /// An emergency override, kept for ever.
 #[must_use]
-pub fn emergency(patient: PatientId, who: (OrgId, PractitionerId), opened: Height) -> Key<Override> {
-    Key::new(&[b"ovr/", patient.as_bytes(), who.0.as_bytes(), who.1.as_bytes(), &opened.0.to_be_bytes()])
+pub fn emergency(patient: PatientId, opened: Height, who: (OrgId, PractitionerId)) -> Key<Override> {
+    let parts: [&[u8]; 5] =
+        [b"ovr/", patient.as_bytes(), &opened.0.to_be_bytes(), who.0.as_bytes(), who.1.as_bytes()];
+    Key::new(&parts)
 }
 
-/// All emergency overrides on a patient's records.
+/// All emergency overrides on a patient's records, oldest first.
 #[must_use]
 pub fn emergencies(patient: PatientId) -> KeyRange<Override> {
     KeyRange::all(&[b"ovr/", patient.as_bytes()])

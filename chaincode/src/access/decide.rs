@@ -19,7 +19,7 @@ use epione_types::codes::{
     Action, Capability, Category, Decision, Label, Obligation, OrganisationKind, Purpose, Reason, Role,
 };
 use epione_types::genesis::Policy;
-use epione_types::id::{GrantId, LinkId, OpaqueRef, StudyId};
+use epione_types::id::{GrantId, LinkId, OpaqueRef, PatientId, StudyId};
 
 use super::rules::{Asked, Evaluation};
 use crate::access;
@@ -127,13 +127,25 @@ impl Facts {
         policy: &Policy,
         now: TimestampMs,
     ) -> Result<Self, StateError> {
-        let mut facts = Self { record, ..Self::default() };
+        let patient = record.as_ref().map(|record| record.patient);
+        let facts = Self::about(state, request, patient, policy, now)?;
+        Ok(Self { record, ..facts })
+    }
+
+    /// The same of any record of the patient.
+    pub(crate) fn about(
+        state: &dyn State,
+        request: &Request,
+        patient: Option<PatientId>,
+        policy: &Policy,
+        now: TimestampMs,
+    ) -> Result<Self, StateError> {
+        let mut facts = Self::default();
         if let Member::Practitioner(organisation, id) = request.who {
             facts.organisation = get(state, &keys::organisation(organisation))?;
             facts.practitioner = get(state, &keys::practitioner(organisation, id))?;
         }
-        let Some(record) = &facts.record else { return Ok(facts) };
-        let id = record.patient;
+        let Some(id) = patient else { return Ok(facts) };
         facts.patient = get(state, &keys::patient(id))?;
         if let Some(patient) = facts.patient.as_ref().filter(|_| request.role != Role::Patient) {
             facts.rules = consent::rules(state, id, patient)?;
@@ -190,7 +202,17 @@ impl Permit {
 /// Permit or deny, why, and with which duties.
 #[must_use]
 pub fn decide(facts: &Facts, request: &Request, now: TimestampMs) -> Decided {
-    let (decision, reason, grant, mut obligations) = match permit(facts, request, now) {
+    decide_on(facts.record.as_ref(), facts, request, now)
+}
+
+/// The same for any record of the patient whom the facts are about.
+pub(crate) fn decide_on(
+    record: Option<&Record>,
+    facts: &Facts,
+    request: &Request,
+    now: TimestampMs,
+) -> Decided {
+    let (decision, reason, grant, mut obligations) = match permit(record, facts, request, now) {
         Ok(permit) => (Decision::Permit, permit.reason, permit.grant, permit.duties),
         Err(reason) => (Decision::Deny, reason, None, Vec::new()),
     };
@@ -200,11 +222,16 @@ pub fn decide(facts: &Facts, request: &Request, now: TimestampMs) -> Decided {
     Decided { decision, reason, grant, obligations }
 }
 
-fn permit(facts: &Facts, request: &Request, now: TimestampMs) -> Result<Permit, Reason> {
+fn permit(
+    record: Option<&Record>,
+    facts: &Facts,
+    request: &Request,
+    now: TimestampMs,
+) -> Result<Permit, Reason> {
     let &Request { who, role, action, purpose, .. } = request;
 
     // 1 the record
-    let record = facts.record.as_ref().ok_or(Reason::DenyNoSuchRecord)?;
+    let record = record.ok_or(Reason::DenyNoSuchRecord)?;
     deny_if(record.status == RecordStatus::Erased, Reason::DenyRecordErased)?;
     let patient = facts.patient.as_ref().ok_or(Reason::DenyBadRequest)?;
 
@@ -283,7 +310,7 @@ fn permit(facts: &Facts, request: &Request, now: TimestampMs) -> Result<Permit, 
 }
 
 /// Step 3: which purposes a role serves, by their roots. HL7's FRAUD lies under HOPERAT: it is named apart.
-const fn roots_of(role: Role) -> &'static [Purpose] {
+pub(crate) const fn roots_of(role: Role) -> &'static [Purpose] {
     match role {
         Role::Physician | Role::Nurse | Role::Pharmacist | Role::Lab => &[Purpose::Treat],
         Role::Billing => &[Purpose::Hpaymt],

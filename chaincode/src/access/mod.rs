@@ -13,15 +13,15 @@
 //! trail would be a flooding target. Permitted ones are never held up. Tested by `tests/access.rs`.
 
 pub mod decide;
-mod rules;
+pub(crate) mod rules;
 
-use epione_types::Hash;
 use epione_types::TimestampMs;
 use epione_types::call::{Emergency, RecordAccess};
 use epione_types::codes::{Action, Decision, EmergencyReason, Obligation, Purpose, Reason, Refusal, Role};
 use epione_types::event::Event;
 use epione_types::genesis::Policy;
 use epione_types::id::{GrantId, LinkId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, StudyId};
+use epione_types::{Hash, Height};
 use serde::{Deserialize, Serialize};
 
 use crate::consent;
@@ -70,6 +70,10 @@ pub struct AccessEvent {
     pub grant: Option<GrantId>,
     /// With which duties, ascending.
     pub obligations: Vec<Obligation>,
+    /// Block.
+    pub height: Height,
+    /// Place of the transaction in it.
+    pub index: u32,
     /// Block time.
     pub at: TimestampMs,
 }
@@ -77,6 +81,8 @@ pub struct AccessEvent {
 /// An emergency override, kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
+    /// Who opened it.
+    pub practitioner: (OrgId, PractitionerId),
     /// The record whose request opened it; it holds for all of the patient's.
     pub record: RecordId,
     /// Coded reason.
@@ -89,6 +95,8 @@ pub struct Override {
     pub expires: TimestampMs,
     /// To be reviewed by.
     pub review_due: TimestampMs,
+    /// The block that opened it.
+    pub height: Height,
 }
 
 /// The override that is open, or was until its deadline.
@@ -189,6 +197,8 @@ pub(crate) fn record_access(host: &mut Host<'_, '_>, call: &RecordAccess) -> Don
         reason: decided.reason,
         grant: decided.grant,
         obligations: decided.obligations.clone(),
+        height: host.height(),
+        index: host.index(),
         at: host.now(),
     };
     host.put(&key, &event);
@@ -222,14 +232,16 @@ fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call:
     let review_due = opened.plus(host.policy().override_review_ms.max(1));
     let text_commitment = emergency.text_commitment.unwrap_or(Hash::ZERO);
     let opening = Override {
+        practitioner: who,
         record: call.record,
         reason: emergency.reason,
         text_commitment,
         opened,
         expires,
         review_due,
+        height: host.height(),
     };
-    host.put(&keys::emergency(patient, who, host.height()), &opening);
+    host.put(&keys::emergency(patient, host.height(), who), &opening);
     host.put(&keys::open_override(patient, who), &OpenOverride { expires });
     host.put(&keys::review(who, review_due, patient), &());
     for (time, deadline) in [

@@ -33,7 +33,7 @@ pub(super) enum Evaluation<'a> {
 
 /// The checks of a permit, in order: the nearest miss is the permit whose first failing check is the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Check {
+pub(crate) enum Check {
     Scope,
     Action,
     Purpose,
@@ -74,7 +74,7 @@ impl<'a> Asked<'a> {
     pub(super) fn evaluate(&self, considered: impl Fn(&Grant) -> bool) -> Evaluation<'a> {
         let (mut permits, mut denials, mut nearest_miss) = (Vec::new(), Vec::new(), None);
         for grant in self.rules.iter().filter(|grant| considered(grant)) {
-            let Some(subject) = self.subject_rank(&grant.rule) else { continue };
+            let Some(subject) = subject_rank(self.request, &grant.rule) else { continue };
             match (grant.rule.kind, self.applies(grant)) {
                 (GrantKind::Permit, Ok(purpose)) => permits.push(Match { grant, subject, purpose }),
                 (GrantKind::Deny, Ok(purpose)) => denials.push(Match { grant, subject, purpose }),
@@ -99,7 +99,7 @@ impl<'a> Asked<'a> {
     pub(super) fn denials(&self) -> impl Iterator<Item = &'a Grant> {
         let matching = |grant: &&Grant| {
             grant.rule.kind == GrantKind::Deny
-                && self.subject_rank(&grant.rule).is_some()
+                && subject_rank(self.request, &grant.rule).is_some()
                 && self.applies(grant).is_ok()
         };
         self.rules.iter().filter(matching)
@@ -113,31 +113,9 @@ impl<'a> Asked<'a> {
         pass(rule.actions.contains(&self.request.action), Check::Action)?;
         let purpose = purpose_rank(rule, self.request.purpose).ok_or(Check::Purpose)?;
         pass(rule.kind == GrantKind::Deny || self.unlocks(rule), Check::Labels)?;
-        self.lives(grant)?;
+        lives(grant, self.now)?;
         self.parent_lives(rule)?;
         Ok(purpose)
-    }
-
-    /// How narrowly the rule names the requester; none if it does not.
-    fn subject_rank(&self, rule: &Rule) -> Option<u8> {
-        let &Request { who, role, purpose, study, link, .. } = self.request;
-        let research = purpose.is_within(Purpose::Hresch);
-        let (matches, rank) = match rule.to {
-            Grantee::Any => (true, 0),
-            Grantee::Org(organisation) => (who.organisation() == Some(organisation), 1),
-            Grantee::Role(organisation, named) => {
-                (who.organisation() == Some(organisation) && role == named, 2)
-            }
-            Grantee::Person(person) => (who.person() == Some(person), 3),
-            // Only research has shown that the requester is on the team.
-            Grantee::Study(named) => (research && study == Some(named), 3),
-            Grantee::Guest(named) => (who == Member::Guest(named) && link == Some(named), 3),
-        };
-        // A guest link opens what it names; the patient's other rules do not speak of guests.
-        let guest = (role == Role::Guest) == matches!(rule.to, Grantee::Guest(_));
-        // Nothing but a study's own grant opens research.
-        let study = !research || rule.kind == GrantKind::Deny || matches!(rule.to, Grantee::Study(_));
-        (matches && guest && study).then_some(rank)
     }
 
     fn in_scope(&self, rule: &Rule) -> bool {
@@ -155,25 +133,11 @@ impl<'a> Asked<'a> {
         self.record.labels.iter().all(|label| names(rule, *label) || (wildcard && !label.is_strict()))
     }
 
-    fn lives(&self, grant: &Grant) -> Result<(), Check> {
-        let (rule, now) = (&grant.rule, self.now);
-        if rule.from.is_some_and(|from| now < from) {
-            Err(Check::NotYetValid)
-        } else if grant.revoked.is_some_and(|revoked| now >= revoked.at) {
-            Err(Check::Revoked)
-        } else if rule.until.is_some_and(|until| now >= until) {
-            Err(Check::Expired)
-        } else if rule.max_uses.is_some_and(|most| grant.uses >= most) {
-            Err(Check::UsesExhausted)
-        } else {
-            Ok(())
-        }
-    }
-
     fn parent_lives(&self, rule: &Rule) -> Result<(), Check> {
         let Some(id) = rule.parent else { return Ok(()) };
         let parent = self.rules.iter().find(|grant| grant.id == id).ok_or(Check::ParentInvalid)?;
-        let carries = parent.rule.delegable && parent.rule.parent.is_none() && self.lives(parent).is_ok();
+        let carries =
+            parent.rule.delegable && parent.rule.parent.is_none() && lives(parent, self.now).is_ok();
         if carries { Ok(()) } else { Err(Check::ParentInvalid) }
     }
 
@@ -200,6 +164,42 @@ impl<'a> Asked<'a> {
         } else {
             u8::from(is_restricted(rule))
         }
+    }
+}
+
+/// How narrowly the rule names the requester; none if it does not.
+pub(crate) fn subject_rank(request: &Request, rule: &Rule) -> Option<u8> {
+    let &Request { who, role, purpose, study, link, .. } = request;
+    let research = purpose.is_within(Purpose::Hresch);
+    let (matches, rank) = match rule.to {
+        Grantee::Any => (true, 0),
+        Grantee::Org(organisation) => (who.organisation() == Some(organisation), 1),
+        Grantee::Role(organisation, named) => (who.organisation() == Some(organisation) && role == named, 2),
+        Grantee::Person(person) => (who.person() == Some(person), 3),
+        // Only research has shown that the requester is on the team.
+        Grantee::Study(named) => (research && study == Some(named), 3),
+        Grantee::Guest(named) => (who == Member::Guest(named) && link == Some(named), 3),
+    };
+    // A guest link opens what it names; the patient's other rules do not speak of guests.
+    let guest = (role == Role::Guest) == matches!(rule.to, Grantee::Guest(_));
+    // Nothing but a study's own grant opens research.
+    let study = !research || rule.kind == GrantKind::Deny || matches!(rule.to, Grantee::Study(_));
+    (matches && guest && study).then_some(rank)
+}
+
+/// Is the rule in force at `now`? Its parent apart.
+pub(crate) fn lives(grant: &Grant, now: TimestampMs) -> Result<(), Check> {
+    let rule = &grant.rule;
+    if rule.from.is_some_and(|from| now < from) {
+        Err(Check::NotYetValid)
+    } else if grant.revoked.is_some_and(|revoked| now >= revoked.at) {
+        Err(Check::Revoked)
+    } else if rule.until.is_some_and(|until| now >= until) {
+        Err(Check::Expired)
+    } else if rule.max_uses.is_some_and(|most| grant.uses >= most) {
+        Err(Check::UsesExhausted)
+    } else {
+        Ok(())
     }
 }
 
