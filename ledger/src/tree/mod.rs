@@ -5,16 +5,16 @@
 //! ```text
 //! versions   h-2 ──┐    h-1 ──┐      h ──┐         a root per height; a block copies the nodes on the way
 //!                  ▼          ▼          ▼         of its keys and shares all others with the block before
-//!               inner ─┬── inner       inner        72 bytes: of both children, hash and link
-//!                      └──▶ bucket ◀──────┘         16 bytes: up to 4 leaves in order of path
+//!               inner ─┬── inner       inner        40 bytes: hash, two links
+//!                      └──▶ bucket ◀──────┘         48 bytes: hash, up to 4 leaves in order of path
 //!                             └▶ leaf …             64 bytes: path, value hash
 //! ```
 //!
-//! A parent holds its children's hashes, so that a block reads only the nodes it replaces: what it costs is
-//! cache misses, not hashing. A bucket stands for the lowest two levels or so, whose hashes are cheaper to
-//! compute than to keep. Nodes are never changed in place, so a proof at an old height walks from that height's
-//! root and is right by construction; a version lists the nodes it replaced, and they are freed when the
-//! version before it is forgotten.
+//! What a block costs is cache misses more than hashing. So it is done in slices that stay in the cache, each
+//! touched level by level before it is worked on, and the hashes of a slice are computed side by side. A bucket
+//! stands for the lowest two levels or so, whose hashes are cheaper to compute than to keep. Nodes are never
+//! changed in place, so a proof at an old height walks from that height's root and is right by construction; a
+//! version lists the nodes it replaced, and they are freed when the version before it is forgotten.
 //!
 //! The tree holds no keys and no values (the store does) and trusts nobody: paths are hashes, sorted and unique
 //! by the type [`Changes`].
@@ -83,17 +83,21 @@ impl Child {
 
 #[derive(Clone, Copy)]
 struct Inner {
-    left: Child,
-    right: Child,
+    hash: Hash,
+    left: Link,
+    right: Link,
 }
 
-/// Leaf numbers in order of path, then [`Slab::NONE`].
 #[derive(Clone, Copy)]
-struct Bucket([u32; BUCKET]);
+struct Bucket {
+    hash: Hash,
+    /// Leaf numbers in order of path, then [`Slab::NONE`].
+    leaves: [u32; BUCKET],
+}
 
 impl Bucket {
     fn ids(&self) -> impl Iterator<Item = u32> {
-        self.0.into_iter().take_while(|id| *id != Slab::<StateLeaf>::NONE)
+        self.leaves.into_iter().take_while(|id| *id != Slab::<StateLeaf>::NONE)
     }
 }
 
@@ -126,8 +130,9 @@ impl Subtree {
 #[derive(Default)]
 struct Making {
     plan: Plan,
-    /// New nodes and their children's hashes, which they get when the plan has run.
-    inners: Vec<(u32, [Slot; 2])>,
+    /// New nodes, which get their hash when the plan has run.
+    inners: Vec<(u32, Slot)>,
+    buckets: Vec<(u32, Slot)>,
     replaced: Replaced,
 }
 
@@ -303,7 +308,7 @@ impl StateTree {
         if let Node::Inner(id) = at.link.node()
             && changes.len() > SLICE
         {
-            let Inner { left, right } = *self.inners.get(id);
+            let [left, right] = self.children(id);
             let (to_left, to_right) = divide(changes, depth);
             let new_left = self.apply_slice(left, depth + 1, to_left);
             let new_right = self.apply_slice(right, depth + 1, to_right);
@@ -344,7 +349,7 @@ impl StateTree {
             match link.node() {
                 Node::Empty => break None,
                 Node::Inner(id) => {
-                    let Inner { left, right, .. } = *self.inners.get(id);
+                    let [left, right] = self.children(id);
                     let way = bit(path, siblings.len());
                     let (next, beside) = if way { (right, left) } else { (left, right) };
                     siblings.push(beside.hash);
@@ -398,7 +403,7 @@ impl StateTree {
         match link.node() {
             Node::Empty => {}
             Node::Inner(id) => {
-                let Inner { left, right, .. } = *self.inners.get(id);
+                let [left, right] = self.children(id);
                 let skip_left = after.is_some_and(|after| bit(after, depth));
                 if !skip_left {
                     self.collect(left.link, depth + 1, after, limit, found);
@@ -433,7 +438,8 @@ impl StateTree {
                 match link.node() {
                     Node::Empty => {}
                     Node::Inner(id) => {
-                        let Inner { left, right } = self.inners.get(id);
+                        let [left, right] = self.children(id);
+                        touched ^= left.hash.0[0] ^ right.hash.0[0];
                         let (to_left, to_right) = divide(changes, depth);
                         let ways = [(left.link, to_left), (right.link, to_right)];
                         below.extend(ways.into_iter().filter(|(_, changes)| !changes.is_empty()));
@@ -465,7 +471,7 @@ impl StateTree {
             }
             Node::Bucket(id) => self.update_bucket(making, at, id, depth, changes),
             Node::Inner(id) => {
-                let Inner { left, right } = *self.inners.get(id);
+                let [left, right] = self.children(id);
                 let (to_left, to_right) = divide(changes, depth);
                 let new_left = self.update(making, left, depth + 1, to_left);
                 let new_right = self.update(making, right, depth + 1, to_right);
@@ -531,10 +537,11 @@ impl StateTree {
             Subtree::Known(child) => making.plan.known(child.hash),
             Subtree::New(_, hash) => hash,
         });
-        let [left, right] = [left, right].map(|half| Child { link: half.link(), hash: EMPTY });
-        let id = self.inners.insert(Inner { left, right });
-        making.inners.push((id, hashes));
-        Subtree::New(Link(id), making.plan.inner(depth, hashes))
+        let [left, right] = [left, right].map(|half| half.link());
+        let id = self.inners.insert(Inner { hash: EMPTY, left, right });
+        let slot = making.plan.inner(depth, hashes);
+        making.inners.push((id, slot));
+        Subtree::New(Link(id), slot)
     }
 
     /// How many leaves are below, unless an inner node is there: it has more than fit a bucket.
@@ -563,17 +570,20 @@ impl StateTree {
             (*id, *leaf) = (placed.id, placed.leaf);
         }
         let (hashed, _) = hashed.split_at(leaves.len());
-        let id = self.buckets.insert(Bucket(ids));
-        Subtree::New(Link::bucket(id), making.plan.subtree(hashed, depth))
+        let id = self.buckets.insert(Bucket { hash: EMPTY, leaves: ids });
+        let slot = making.plan.subtree(hashed, depth);
+        making.buckets.push((id, slot));
+        Subtree::New(Link::bucket(id), slot)
     }
 
     /// Computes the hashes of what was made, gives them to the new nodes, and keeps the rest of it.
     fn finish(&mut self, mut making: Making, root: Subtree) -> Child {
         making.plan.run();
-        for (id, [left, right]) in making.inners.drain(..) {
-            let node = self.inners.get_mut(id);
-            node.left.hash = making.plan.hash(left);
-            node.right.hash = making.plan.hash(right);
+        for (id, slot) in making.inners.drain(..) {
+            self.inners.get_mut(id).hash = making.plan.hash(slot);
+        }
+        for (id, slot) in making.buckets.drain(..) {
+            self.buckets.get_mut(id).hash = making.plan.hash(slot);
         }
         let root = match root {
             Subtree::Known(child) => child,
@@ -582,6 +592,18 @@ impl StateTree {
         making.plan.clear();
         self.making = making;
         root
+    }
+
+    fn children(&self, inner: u32) -> [Child; 2] {
+        let Inner { left, right, .. } = *self.inners.get(inner);
+        [left, right].map(|link| {
+            let hash = match link.node() {
+                Node::Empty => EMPTY,
+                Node::Inner(id) => self.inners.get(id).hash,
+                Node::Bucket(id) => self.buckets.get(id).hash,
+            };
+            Child { link, hash }
+        })
     }
 
     fn place(&mut self, leaf: StateLeaf) -> Placed {
