@@ -1,0 +1,158 @@
+"""The first hour of a clinic's developer, against a running testnet: python3 story.py TESTNET_DIR
+
+Registers a physician, a patient and a record, grants, checks and records an access, revokes, and reads receipts
+and events. Every step is asserted; exit code 0 only if all of them hold.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import grpc
+from epione.v1 import (
+    codes_pb2 as codes,
+    common_pb2 as common,
+    consent_pb2 as consent,
+    event_pb2 as event,
+    ledger_pb2 as ledger,
+    submission_pb2 as submission,
+    transaction_pb2 as tx,
+)
+
+from epione_client import Client, Key, commitment, transaction_id
+
+
+def expect(ok, what):
+    if not ok:
+        sys.exit(f"FAILED: {what}")
+    print(f"ok  {what}")
+
+
+def applied(status):
+    return status.state == submission.TRANSACTION_STATE_CERTIFIED and status.receipt.outcome.HasField("applied")
+
+
+def enrol_physician(client, admin):
+    """A physician of the admin's hospital: both keys sign."""
+    key, practitioner_id = Key.generate(), os.urandom(16)
+    call = tx.RegisterPractitioner(
+        practitioner_id=practitioner_id,
+        public_key=key.public,
+        roles=[codes.ROLE_PHYSICIAN],
+        identity_commitment=commitment(os.urandom(32), b"name and licence stay here"),
+    )
+    status = admin_client(client, admin).submit(admin_client(client, admin).build([key], register_practitioner=call))
+    expect(applied(status), f"physician enrolled at height {status.receipt.height}")
+    return key, status.receipt.events[0].practitioner_registered.org_id, practitioner_id
+
+
+def admin_client(client, admin):
+    return Client(client["endpoint"], client["ca"], client["chain_id"], admin)
+
+
+def main():
+    net = Path(sys.argv[1])
+    state = json.loads((net / "testnet.json").read_text())
+    nodes = [f"127.0.0.1:{node['ports']['grpc']}" for node in state["nodes"]]
+    home = {"endpoint": nodes[0], "ca": net / "ca.pem", "chain_id": bytes.fromhex(state["chain_id"])}
+    away = dict(home, endpoint=nodes[1])
+
+    doctor_a, _, _ = enrol_physician(home, Key.load(net / "keys/hospital0/admin.key"))
+    doctor_b, hospital_b, id_b = enrol_physician(away, Key.load(net / "keys/hospital1/admin.key"))
+    patient = Key.generate()
+    a, b = admin_client(home, doctor_a), admin_client(away, doctor_b)
+    p = admin_client(home, patient)
+
+    patient_id, record_id, grant_id = os.urandom(16), os.urandom(16), os.urandom(16)
+    call = tx.RegisterPatient(patient_id=patient_id, public_key=patient.public, notice_hash=os.urandom(32))
+    expect(applied(a.submit(a.build([patient], register_patient=call))), "patient registered, with an own key")
+
+    salt, body = os.urandom(32), b'{"resourceType":"Observation"}'
+    call = tx.RegisterRecord(
+        record_id=record_id,
+        patient_id=patient_id,
+        role=codes.ROLE_PHYSICIAN,
+        category=codes.CATEGORY_LAB,
+        service_month=202603,
+        commitment=commitment(salt, body),
+        ciphertext_hash=os.urandom(32),
+        size_class=12,
+        pointer=os.urandom(16),
+    )
+    registered = a.build(register_record=call)
+    status = a.submit(registered)
+    expect(applied(status), "record registered")
+    expect(status.transaction_id == transaction_id(registered.body), "its id is the hash of its body")
+    again = b.submit(registered)
+    expect(again.receipt == status.receipt, "the same bytes at another node give the first receipt")
+
+    access = tx.RecordAccess(
+        record_id=record_id, role=codes.ROLE_PHYSICIAN, action=codes.ACTION_READ, purpose=codes.PURPOSE_TREAT
+    )
+
+    def check(min_height):
+        options = common.ReadOptions(min_height=min_height)
+        return b.call(b.consent.CheckAccess, consent.CheckAccessRequest(access=access, options=options))
+
+    answer = check(status.receipt.height)
+    expect(answer.decision == codes.DECISION_DENY, "the foreign doctor is denied")
+    expect(answer.reason == codes.REASON_ACCESS_DENIED, "and is not told why")
+
+    rule = tx.Rule(
+        kind=tx.GRANT_KIND_PERMIT,
+        to=tx.Grantee(person=tx.Person(practitioner=tx.PractitionerRef(org_id=hospital_b, practitioner_id=id_b))),
+        purposes=tx.PurposeSet(only=[codes.PURPOSE_TREAT]),
+        actions=[codes.ACTION_READ],
+        labels=tx.LabelSet(),
+    )
+    call = tx.CreateGrant(grant_id=grant_id, patient_id=patient_id, rule=rule)
+    granted = p.submit(p.build(create_grant=call))
+    expect(applied(granted), "the patient grants")
+    answer = check(granted.receipt.height)
+    expect(answer.decision == codes.DECISION_PERMIT and answer.grant_id == grant_id, "the doctor is permitted by it")
+    seen = b.submit(b.build(record_access=access))
+    decided = seen.receipt.events[0].access_decided
+    expect(applied(seen) and decided.decision == codes.DECISION_PERMIT, "the access leaves its trace")
+
+    revoked = p.submit(p.build(revoke_grant=tx.RevokeGrant(patient_id=patient_id, grant_id=grant_id)))
+    expect(applied(revoked), "the patient revokes")
+    expect(check(revoked.receipt.height).decision == codes.DECISION_DENY, "the doctor is denied again")
+
+    request = submission.GetReceiptRequest(transaction_id=seen.transaction_id, wait=submission.WAIT_LEVEL_CERTIFIED)
+    receipt = a.call(a.submission.GetReceipt, request).status
+    expect(receipt.receipt == seen.receipt, "any node gives the same receipt")
+    expect(len(receipt.proof.header.certificate.signatures) >= 3, "with a quorum's certificate")
+    unknown = submission.GetReceiptRequest(transaction_id=os.urandom(32))
+    unknown = a.call(a.submission.GetReceipt, unknown).status
+    expect(unknown.state == submission.TRANSACTION_STATE_UNKNOWN, "an id never sent is unknown")
+
+    kinds = []
+    filter_ = event.EventFilter(patient_ids=[patient_id])
+    for message in p.follow(event.SubscribeRequest(from_height=1, filter=filter_)):
+        if message.HasField("event"):
+            kinds.append(message.event.event.WhichOneof("kind"))
+            if kinds[-1] == "grant_revoked":
+                break
+    wanted = ["patient_registered", "record_registered", "grant_created", "access_decided", "grant_revoked"]
+    expect([kind for kind in kinds if kind in wanted] == wanted, f"the patient follows the events: {', '.join(kinds)}")
+
+    try:
+        damaged = tx.SignedTransaction()
+        damaged.CopyFrom(registered)
+        damaged.signatures[0].signature = bytes(64)
+        a.submit(damaged)
+        expect(False, "a wrong signature is refused")
+    except grpc.RpcError as error:
+        expect(error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT), "a wrong signature is refused")
+    stranger = admin_client(home, Key.generate())
+    try:
+        stranger.call(stranger.ledger.GetStatus, ledger.GetStatusRequest())
+        expect(False, "an unregistered key may not read")
+    except grpc.RpcError as error:
+        expect(error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), "an unregistered key may not read")
+    print("story complete")
+
+
+if __name__ == "__main__":
+    main()
