@@ -17,6 +17,7 @@ pub mod merkle;
 pub mod quorum;
 pub mod receipt;
 pub mod sign;
+pub mod state_proof;
 pub mod tx;
 
 pub use batch::Batch;

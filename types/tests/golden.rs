@@ -253,3 +253,19 @@ fn merkle_lists() {
     golden.encoding("path of leaf 2 of 5", &merkle::path(&leaves, 2).unwrap());
     golden.check();
 }
+
+#[test]
+fn state_proofs() {
+    use epione_types::state_proof::{StateLeaf, StateProof, inner, path, value_hash};
+    let leaf = |key: &[u8]| StateLeaf { path: path(key), value: value_hash(b"value") };
+    let mut golden = Golden::new("state_proofs.txt", "State tree: paths, leaves, an inner node, a proof");
+    golden.line("path of 'key'", path(b"key"));
+    golden.line("value hash of 'value'", value_hash(b"value"));
+    golden.line("leaf", leaf(b"key").hash());
+    let sibling = leaf(b"other").hash();
+    golden.line("inner node of leaf and the leaf of 'other'", inner(&leaf(b"key").hash(), &sibling));
+    let present = StateProof { siblings: vec![sibling], leaf: Some(leaf(b"key")) };
+    golden.encoding("proof that ends in a leaf", &present);
+    golden.encoding("proof that ends in nothing", &StateProof { siblings: vec![sibling], leaf: None });
+    golden.check();
+}

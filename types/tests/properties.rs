@@ -225,6 +225,7 @@ fn encodings() -> Vec<(&'static str, Vec<u8>, Reader)> {
         one("cursor", &samples::cursor()),
         one("merkle path", &merkle::path(&leaves, 2)),
         one("month", &samples::month(2026, 2)),
+        one("state proof", &state_proof::StateProof { siblings: leaves.clone(), leaf: None }),
     ];
     all.extend(samples::batches().iter().map(|(name, batch)| one(name, batch)));
     all.extend(samples::receipts().iter().map(|(name, receipt)| one(name, receipt)));
