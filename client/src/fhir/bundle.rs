@@ -149,6 +149,9 @@ fn record(
 /// Security codings of a resource and of those it contains. Of another shape than FHIR's they are an error:
 /// a label must not get lost in a misspelling.
 fn security<'a>(resource: &'a Value, path: &str) -> Result<Vec<&'a Value>, FhirError> {
+    if resource.get("contained").is_some_and(|contained| !contained.is_array()) {
+        return Err(Problem::Wanted("a list").at(format!("{path}.resource.contained")));
+    }
     let mut codings = Vec::new();
     for holder in core::iter::once(resource).chain(json::list(resource.get("contained"))) {
         match holder.get("meta") {
@@ -337,6 +340,7 @@ mod tests {
             (at(".effectiveDateTime"), Problem::Wanted("a FHIR date"))
         );
         assert_eq!(refused(json!({"meta": "HIV"})), (at(".meta"), Problem::Wanted("an object")));
+        assert_eq!(refused(json!({"contained": {}})), (at(".contained"), Problem::Wanted("a list")));
         assert_eq!(
             refused(json!({"meta": {"security": {"code": "HIV"}}})),
             (at(".meta.security"), Problem::Wanted("a list"))
