@@ -57,11 +57,14 @@ impl ApiError {
         self
     }
 
-    /// May the same request succeed at another node, or here later?
+    /// May the same request succeed at another node, or here later? A node always gives a reason: without one it is
+    /// the connection that failed.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         self.retry_after.is_some()
             || matches!(self.code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+            || (self.reason.is_empty()
+                && matches!(self.code, Code::Unknown | Code::Internal | Code::Cancelled))
     }
 }
 

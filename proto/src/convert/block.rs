@@ -13,7 +13,8 @@ use epione_types::merkle::{self, MerklePath};
 use epione_types::quorum::MAX_VALIDATORS;
 use epione_types::receipt::Receipt;
 
-use super::{ConvertError, ConvertReason, fits, fixed, list, need, raw};
+use super::{At as _, ConvertError, ConvertReason, fits, fixed, list, need, raw};
+use crate::state_proof::{STATE_DEPTH_MAX, StateLeaf, StateProof};
 use crate::v1::{self as pb, batch::Batch as BatchKind};
 
 /// Canonical bytes of a header: what its hash is over.
@@ -150,6 +151,28 @@ impl TryFrom<pb::MerklePath> for MerklePath {
             siblings: list("siblings", merkle::MAX_DEPTH, wire.siblings.iter(), |field, hash| {
                 fixed(field, hash)
             })?,
+        })
+    }
+}
+
+impl From<&StateProof> for pb::StateProof {
+    fn from(proof: &StateProof) -> Self {
+        let leaf = |leaf: StateLeaf| pb::StateLeaf { path: raw(leaf.path.0), value_hash: raw(leaf.value.0) };
+        Self { siblings: proof.siblings.iter().map(|hash| raw(hash.0)).collect(), leaf: proof.leaf.map(leaf) }
+    }
+}
+
+impl TryFrom<pb::StateProof> for StateProof {
+    type Error = ConvertError;
+    fn try_from(wire: pb::StateProof) -> Result<Self, ConvertError> {
+        let leaf = |leaf: pb::StateLeaf| {
+            Ok(StateLeaf { path: fixed("path", &leaf.path)?, value: fixed("value_hash", &leaf.value_hash)? })
+        };
+        Ok(Self {
+            siblings: list("siblings", STATE_DEPTH_MAX, wire.siblings.iter(), |field, hash| {
+                fixed(field, hash)
+            })?,
+            leaf: wire.leaf.map(leaf).transpose().at("leaf")?,
         })
     }
 }

@@ -1,0 +1,144 @@
+//! Reads: each call of the API, at any node, again at the next one if a node fails.
+//!
+//! Requests and answers are the API's own messages (`epione_proto::v1`); what a node says here is its word, unless the
+//! answer carries a proof and [`crate::verify`] accepts it.
+
+use epione_proto::v1::{
+    self as pb, audit_service_client::AuditServiceClient, consent_service_client::ConsentServiceClient,
+    identity_service_client::IdentityServiceClient, ledger_service_client::LedgerServiceClient,
+    operator_service_client::OperatorServiceClient, record_service_client::RecordServiceClient,
+};
+use epione_types::call::RecordAccess;
+use epione_types::{BlockHeader, Height};
+
+use crate::connection::ANSWER_BYTES_MAX;
+use crate::{ClientError, EpioneClient};
+
+macro_rules! reads {
+    ($( $service:ident { $( $(#[$meta:meta])* $name:ident($request:ident) -> $response:ident; )+ } )+) => {
+        impl EpioneClient { $( $(
+            $(#[$meta])*
+            ///
+            /// # Errors
+            /// [`ClientError::Api`]: the node's refusal, or that none answered in time.
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
+                self.call(request, |node, request| async move {
+                    $service::new(node).max_decoding_message_size(ANSWER_BYTES_MAX).$name(request).await
+                }).await
+            }
+        )+ )+ }
+    };
+}
+
+reads! {
+    IdentityServiceClient {
+        /// One organisation.
+        get_org(GetOrgRequest) -> GetOrgResponse;
+        /// One practitioner.
+        get_practitioner(GetPractitionerRequest) -> GetPractitionerResponse;
+        /// One patient.
+        get_patient(GetPatientRequest) -> GetPatientResponse;
+        /// Whom the node takes this client for.
+        who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+    }
+    RecordServiceClient {
+        /// One record.
+        get_record(GetRecordRequest) -> GetRecordResponse;
+        /// A page of a patient's records.
+        list_records(ListRecordsRequest) -> ListRecordsResponse;
+    }
+    ConsentServiceClient {
+        /// One grant or denial.
+        get_grant(GetGrantRequest) -> GetGrantResponse;
+        /// A page of a patient's grants and denials.
+        list_grants(ListGrantsRequest) -> ListGrantsResponse;
+    }
+    AuditServiceClient {
+        /// A page of the accesses to a patient's records.
+        list_access_events(ListAccessEventsRequest) -> ListAccessEventsResponse;
+        /// A page of the emergency overrides on a patient.
+        list_overrides(ListOverridesRequest) -> ListOverridesResponse;
+    }
+    LedgerServiceClient {
+        /// Where the node stands.
+        get_status(GetStatusRequest) -> GetStatusResponse;
+        /// One block.
+        get_block(GetBlockRequest) -> GetBlockResponse;
+        /// One header with its proof; see [`EpioneClient::certified_header`].
+        get_header(GetHeaderRequest) -> GetHeaderResponse;
+        /// Headers in order of height.
+        list_headers(ListHeadersRequest) -> ListHeadersResponse;
+        /// What a key of the state held; see [`EpioneClient::state_value`].
+        get_proof(GetProofRequest) -> GetProofResponse;
+        /// The validators of an epoch.
+        get_validators(GetValidatorsRequest) -> GetValidatorsResponse;
+        /// The genesis as the node has it. Not to be taken on trust.
+        get_genesis(GetGenesisRequest) -> GetGenesisResponse;
+        /// A page of proven misbehaviour.
+        list_evidence(ListEvidenceRequest) -> ListEvidenceResponse;
+    }
+    OperatorServiceClient {
+        /// How the node is; on its operators' address only.
+        get_node_status(GetNodeStatusRequest) -> GetNodeStatusResponse;
+    }
+}
+
+impl EpioneClient {
+    /// What an access would come to now, as of `min_height` or later. Writes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`]: the node's refusal, or that none answered in time.
+    pub async fn check_access(
+        &self,
+        access: &RecordAccess,
+        min_height: Height,
+    ) -> Result<pb::CheckAccessResponse, ClientError> {
+        let options = pb::ReadOptions { min_height: min_height.0, with_proof: false };
+        let request = pb::CheckAccessRequest { access: Some(access.into()), options: Some(options) };
+        self.call(request, |node, request| async move {
+            ConsentServiceClient::new(node).check_access(request).await
+        })
+        .await
+    }
+
+    /// A header that a quorum vouches for, verified; `None`: the last one.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] if the node's proof does not hold, or is for another height.
+    pub async fn certified_header(&self, height: Option<Height>) -> Result<BlockHeader, ClientError> {
+        let answer = self.get_header(pb::GetHeaderRequest { height: height.map_or(0, |h| h.0) }).await?;
+        let header = self.header(&answer.certified.unwrap_or_default())?;
+        self.at(height, &header)?;
+        Ok(header)
+    }
+
+    /// What a key of the state held at a height (`None`: the last certified one), verified: its value, or `None` if it
+    /// held nothing; and the header under which it did.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] if the node's proof does not hold, or is for another key or height.
+    pub async fn state_value(
+        &self,
+        key: &[u8],
+        height: Option<Height>,
+    ) -> Result<(Option<bytes::Bytes>, BlockHeader), ClientError> {
+        let request = pb::GetProofRequest {
+            key: bytes::Bytes::copy_from_slice(key),
+            height: height.map_or(0, |h| h.0),
+        };
+        let proof = self.get_proof(request).await?.proof.unwrap_or_default();
+        if proof.key != key {
+            return Err(crate::verify::VerifyError::OtherSubject.into());
+        }
+        let (value, header) = self.trust().value(&proof)?;
+        self.at(height, &header)?;
+        Ok((value, header))
+    }
+
+    fn at(&self, asked: Option<Height>, header: &BlockHeader) -> Result<(), ClientError> {
+        match asked {
+            Some(asked) if asked != header.height => Err(crate::verify::VerifyError::OtherSubject.into()),
+            _ => Ok(()),
+        }
+    }
+}
