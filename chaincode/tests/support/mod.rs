@@ -120,6 +120,7 @@ pub fn genesis(policy: Policy) -> Genesis {
     genesis
 }
 
+#[derive(Clone)]
 pub struct World {
     pub state: Map,
     pub height: u64,
