@@ -7,4 +7,6 @@ mod hash {
     pub(crate) use epione_types::{Domain, Hash};
 }
 
+pub mod disk;
 pub mod tree;
+pub mod wal;
