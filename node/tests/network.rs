@@ -253,6 +253,8 @@ async fn a_stranger_is_refused() {
     assert_eq!(stranger.counters().links.get(), 0);
     assert_eq!(node.counters().links.get(), 0);
     assert!(inbound.try_recv().is_none());
+    let trouble = status(&stranger, 0).trouble.unwrap_or_default();
+    assert!(trouble.contains("network key in the peer's list"), "{trouble}");
 }
 
 #[tokio::test]
@@ -509,7 +511,6 @@ async fn a_frozen_peer_is_noticed_blocks_nobody_and_is_met_again() {
     }
     let (thaw, frozen) = mpsc::channel();
     victim.orders.send(Order::Freeze(frozen)).unwrap();
-    // The socket takes what it can; an orderly close would then wait for ever.
     let frame = Bytes::from(vec![0; 64 * 1024]);
     until("the frozen peer is given up", || {
         let _ = node.send(PeerIndex(1), Class::Bulk, frame.clone());
@@ -525,22 +526,23 @@ async fn a_frozen_peer_is_noticed_blocks_nobody_and_is_met_again() {
 }
 
 #[tokio::test]
-async fn both_sides_may_dial_and_no_storm_follows() {
-    let (a, mut a_inbound) = start(0, vec![], Limits::default()).await;
-    let (b, mut b_inbound) = start(1, vec![], Limits::default()).await;
+async fn both_sides_may_dial_and_an_idle_link_stays() {
+    let limits = Limits { silence_max: Duration::from_secs(2), ..Limits::default() };
+    let (a, mut a_inbound) = start(0, vec![], limits.clone()).await;
+    let (b, mut b_inbound) = start(1, vec![], limits).await;
     a.set_peers(vec![peer(1, Some(b.listen_address()))]).unwrap();
     b.set_peers(vec![peer(0, Some(a.listen_address()))]).unwrap();
     assert_eq!(next(&mut a_inbound).await, Event::Connected(PeerIndex(1)));
     assert_eq!(next(&mut b_inbound).await, Event::Connected(PeerIndex(0)));
-    // A ping takes place after every dial that could cross.
-    until("pings were answered", || {
-        let rtt = |status: PeerStatus| status.link.is_some_and(|link| link.rtt.is_some());
-        rtt(status(&a, 1)) && rtt(status(&b, 0))
-    })
-    .await;
+    // Longer than the silence that is borne, in which pings are all there is.
+    let old = |status: PeerStatus| {
+        status.link.is_some_and(|link| link.rtt.is_some() && link.age > Duration::from_secs(5))
+    };
+    until("the link is old", || old(status(&a, 1)) && old(status(&b, 0))).await;
     for node in [&a, &b] {
         let links = node.counters().links.get();
         assert!((1..=2).contains(&links), "{links} links");
+        assert_eq!(node.counters().silences.get(), 0);
     }
 }
 
@@ -563,11 +565,15 @@ async fn peers_can_be_replaced_while_running() {
     let (others, rest) = nodes.split_at_mut(1);
     let (node, inbound) = &mut others[0];
     let (removed, removed_inbound) = &mut rest[0];
-    // Peer 1 leaves; peer 2 stays and keeps its link.
+    // Peer 1 leaves, and what it said and nobody took leaves with it; peer 2 stays and keeps its link.
+    removed.send(PeerIndex(0), Class::Bulk, Bytes::from_static(b"late")).unwrap();
+    until("the frame arrived", || class_status(node, 1, Class::Bulk).queued_in_bytes == 4).await;
     node.set_peers(vec![peer(2, None)]).unwrap();
+    until("the peer is gone", || node.peers().len() == 1).await;
     assert_eq!(next(inbound).await, Event::Disconnected(PeerIndex(1)));
     assert_eq!(next(removed_inbound).await, Event::Disconnected(PeerIndex(0)));
     until("it is refused now", || node.counters().refused.get() >= 1).await;
+    assert!(inbound.try_recv().is_none());
     assert_eq!(
         node.send(PeerIndex(1), Class::Bulk, Bytes::from_static(b"x")),
         Err(SendError::UnknownPeer(PeerIndex(1)))

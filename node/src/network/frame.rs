@@ -139,10 +139,28 @@ mod tests {
 
     #[test]
     fn a_length_alone_takes_no_memory() {
-        // Would be 4 GiB, all of it written to, if the declared length were believed.
-        let mut bytes = u32::MAX.to_be_bytes().to_vec();
-        bytes.extend([0; 10]);
-        assert!(matches!(block_on(read_frame(&mut Cursor::new(bytes), u32::MAX)), Err(FrameError::Io(_))));
+        /// Gives its bytes one by one and notes the largest buffer that it was asked to fill.
+        struct Miser(Vec<u8>, usize);
+        impl AsyncRead for Miser {
+            fn poll_read(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                buffer: &mut [u8],
+            ) -> std::task::Poll<io::Result<usize>> {
+                self.1 = self.1.max(buffer.len());
+                let next = self.0.pop();
+                std::task::Poll::Ready(Ok(next.map_or(0, |byte| {
+                    buffer[0] = byte;
+                    1
+                })))
+            }
+        }
+        let mut bytes = vec![0; 3 * CHUNK];
+        bytes.extend(u32::MAX.to_le_bytes()); // given from the end
+        let mut miser = Miser(bytes, 0);
+        assert!(matches!(block_on(read_frame(&mut miser, u32::MAX)), Err(FrameError::Io(_))));
+        // What had arrived when it stopped, and not the 4 GiB that were declared.
+        assert_eq!(miser.1, 2 * CHUNK);
     }
 
     #[test]

@@ -292,14 +292,16 @@ mod tests {
 
     #[test]
     fn peers_take_turns_whatever_one_of_them_sends() {
-        let (flooder, other) = (PeerId::random(), PeerId::random());
-        let inbox = inbox(&[(flooder, 1), (other, 2)]);
-        for _ in 0..50 {
-            assert_eq!(put(&inbox, flooder, Class::Bulk, 1), Some(true));
+        for class in Class::ALL {
+            let (flooder, other) = (PeerId::random(), PeerId::random());
+            let inbox = inbox(&[(flooder, 1), (other, 2)]);
+            for _ in 0..50 {
+                assert_eq!(put(&inbox, flooder, class, 1), Some(true));
+            }
+            put(&inbox, other, class, 1);
+            put(&inbox, other, class, 1);
+            assert_eq!(drain(&inbox)[..4], [1, 2, 1, 2].map(|peer| (peer, class)));
         }
-        put(&inbox, other, Class::Bulk, 1);
-        put(&inbox, other, Class::Bulk, 1);
-        assert_eq!(drain(&inbox)[..4], [1, 2, 1, 2].map(|peer| (peer, Class::Bulk)));
     }
 
     #[test]

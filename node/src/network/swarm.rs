@@ -1,7 +1,7 @@
 //! The one task that owns the libp2p swarm: who is connected, who is dialed when, who is shut out.
 //!
 //! A connection counts from the moment it is authenticated until it is closed *or given up*. Giving up does not wait for
-//! libp2p's orderly close, which never ends when the remote is frozen and the socket full.
+//! libp2p's orderly close, which may have to wait for room in the socket of a frozen remote.
 //!
 //! At most one connection per peer and direction: a second one in the same direction means that the peer forgot the first
 //! (it was killed), so the first is given up.
@@ -259,7 +259,11 @@ impl Connector {
                 self.on_established(peer_id, connection_id, &endpoint)
             }
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
-                let reason = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+                let mut reason = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+                if self.connections.get(&connection_id).is_some_and(|connection| connection.link.is_none()) {
+                    reason
+                        .push_str(" as soon as it was open: is this node's network key in the peer's list?");
+                }
                 self.forget(connection_id, &reason);
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
@@ -611,9 +615,9 @@ impl Connector {
             .map(|(id, contact)| (*id, contact.state.index))
             .collect();
         for (id, index) in leaving {
-            self.directory().remove(&index);
-            // Before the connections go, so that nothing arrives under the old number any more.
+            // First, so that nothing arrives under the old number any more.
             self.shared.inbox.remove(id);
+            self.directory().remove(&index);
             self.turn_away(id, "no longer a peer");
             self.contacts.remove(&id);
         }
