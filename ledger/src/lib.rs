@@ -1,12 +1,10 @@
 //! Chain, receipts, authenticated state and write-ahead log.
 
-#[path = "../../types/src/state_proof.rs"]
-pub mod state_proof;
-/// Stands in until `types` exports the module above.
-mod hash {
-    pub(crate) use epione_types::{Domain, Hash};
-}
+pub use epione_types::state_proof;
 
+pub mod chain;
 pub mod disk;
+pub mod store;
+pub mod store;
 pub mod tree;
 pub mod wal;

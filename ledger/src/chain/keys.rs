@@ -1,0 +1,51 @@
+//! Where things are in the store: one ordered map, a prefix byte per kind, heights big-endian.
+//!
+//! ```text
+//! H height            header, then the log position of its block
+//! C height            certificate
+//! B height chunk      batch, in chunks
+//! R height chunk      receipts, in chunks
+//! T transaction id    height and index
+//! S key               state: the value under this key
+//! D height chunk      state changes of the block, for the tree
+//! E number            evidence
+//! M name              metadata
+//! ```
+
+use epione_types::{Height, TxId};
+
+pub(super) const HEADER: u8 = b'H';
+pub(super) const CERTIFICATE: u8 = b'C';
+pub(super) const BATCH: u8 = b'B';
+pub(super) const RECEIPTS: u8 = b'R';
+pub(super) const TX: u8 = b'T';
+pub(super) const STATE: u8 = b'S';
+pub(super) const CHANGES: u8 = b'D';
+pub(super) const EVIDENCE: u8 = b'E';
+/// Hash of the genesis that the store belongs to, and the layout's version.
+pub(super) const IDENTITY: &[u8] = b"Midentity";
+
+pub(super) fn at(prefix: u8, height: Height) -> Vec<u8> {
+    let mut key = vec![prefix];
+    key.extend(height.0.to_be_bytes());
+    key
+}
+
+pub(super) fn chunk(prefix: u8, height: Height, chunk: u16) -> Vec<u8> {
+    let mut key = at(prefix, height);
+    key.extend(chunk.to_be_bytes());
+    key
+}
+
+pub(super) fn tx(id: TxId) -> Vec<u8> {
+    let mut key = vec![TX];
+    key.extend(id.0);
+    key
+}
+
+pub(super) fn state(key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(key.len() + 1);
+    full.push(STATE);
+    full.extend_from_slice(key);
+    full
+}

@@ -1,0 +1,418 @@
+//! The chain: the one block writer, and everything that is read back.
+//!
+//! ```text
+//!                    execution (receipts, writes)
+//!                          ▼
+//!  append(expected head) ──▶ state tree ──▶ header ──▶ one atomic batch: header + log position, batch, receipts,
+//!                                                      index, state, state changes
+//! ```
+//!
+//! A block is there whole or not at all, with the position of the log it stems from (R26). Consensus and sync
+//! both come through [`Chain::append`], which takes only the successor of the tip. Reading never waits for
+//! writing. On opening, the tip is checked: its hash chain, its certificate's header, and its state root
+//! against the tree's. Tested in `tests.rs`; under SIGKILL by the node's tests.
+
+mod keys;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use epione_types::block::HEADER_VERSION;
+use epione_types::codec::{self, CodecError};
+use epione_types::receipt::tx_leaf;
+use epione_types::{BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, merkle};
+
+use crate::store::{Store, StoreError, Write};
+use crate::tree::{Changes, StateTree};
+
+pub use read::{Located, ProofError};
+
+/// Version of the store's layout.
+const LAYOUT: u16 = 1;
+/// Bytes of a chunk: sled likes values of a few KiB.
+const CHUNK: usize = 4 << 10;
+/// Heights besides the newest for which proofs are kept.
+pub const PROOF_HEIGHTS: u64 = 256;
+
+/// Why the chain does not open or go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Bytes in the store are not what their key says.
+    #[error(
+        "{what} at height {height} is damaged: {why}; run `epione ledger verify`, then rebuild from peers"
+    )]
+    Damaged {
+        /// What.
+        what: &'static str,
+        /// Where.
+        height: Height,
+        /// How it shows.
+        why: String,
+    },
+    /// The store belongs to another chain or layout.
+    #[error(
+        "the store belongs to chain {found}, the genesis file to {wanted}; use the right genesis or another data folder"
+    )]
+    OtherChain {
+        /// In the store.
+        found: String,
+        /// By the genesis.
+        wanted: ChainId,
+    },
+    /// A block that is not the tip's successor.
+    #[error("block {height} declares parent {declared}, the chain's head is {head}")]
+    NotNext {
+        /// Its height.
+        height: Height,
+        /// The head it expects.
+        declared: Hash,
+        /// The head there is.
+        head: Hash,
+    },
+    /// An earlier write failed; nothing more is written.
+    #[error("an earlier write failed: {0}; repair the disk and restart")]
+    Poisoned(String),
+}
+
+/// New values by key; none deletes.
+pub type StateWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// An executed block on its way into the chain.
+#[derive(Debug, Clone)]
+pub struct NewBlock {
+    /// Height.
+    pub height: Height,
+    /// Hash of the head it was executed on.
+    pub parent: Hash,
+    /// Epoch that orders it.
+    pub epoch: Epoch,
+    /// Sealed time.
+    pub timestamp: TimestampMs,
+    /// Digest of its batch.
+    pub batch_digest: Hash,
+    /// Encoded batch.
+    pub batch: Bytes,
+    /// What became of its transactions.
+    pub receipts: Vec<Receipt>,
+    /// What it changes.
+    pub writes: StateWrites,
+    /// Hash of the successor height's validator set and parameters.
+    pub next_epoch_hash: Hash,
+    /// Position of the consensus log that it stems from.
+    pub log_position: u64,
+}
+
+/// Did a block come in?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored.
+    Stored(BlockHeader),
+    /// It was there already.
+    AlreadyHave(BlockHeader),
+}
+
+/// What genesis is to the chain.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Its hash: the parent of block 1.
+    pub chain: ChainId,
+    /// Its time.
+    pub timestamp: TimestampMs,
+    /// The state at height 0.
+    pub writes: StateWrites,
+}
+
+/// The highest block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its height, 0 for genesis.
+    pub height: Height,
+    /// Its header hash; the chain id for genesis.
+    pub hash: Hash,
+    /// Its sealed time.
+    pub timestamp: TimestampMs,
+    /// State after it.
+    pub state_root: Hash,
+}
+
+/// The ledger of one node.
+pub struct Chain {
+    store: Arc<dyn Store>,
+    chain: ChainId,
+    genesis_time: TimestampMs,
+    tree: RwLock<StateTree>,
+    head: RwLock<Head>,
+    certified: RwLock<Option<Certificate>>,
+    poisoned: RwLock<Option<String>>,
+}
+
+impl core::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Chain").field("head", &self.head()).finish_non_exhaustive()
+    }
+}
+
+fn chunks(prefix: u8, height: Height, bytes: &[u8]) -> impl Iterator<Item = Write> + '_ {
+    bytes
+        .chunks(CHUNK)
+        .zip(0u16..)
+        .map(move |(part, at)| (keys::chunk(prefix, height, at), Some(part.to_vec())))
+}
+
+impl Chain {
+    /// Opens the chain in `store`, or begins it, and checks the tip.
+    ///
+    /// # Errors
+    /// [`ChainError`]: another chain's store, or damage at the tip.
+    pub fn open(store: Arc<dyn Store>, origin: &Origin) -> Result<Self, ChainError> {
+        let identity = codec::encode(&(LAYOUT, origin.chain));
+        let genesis =
+            Changes::of(origin.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
+        match store.get(keys::IDENTITY)? {
+            None => {
+                let mut batch: Vec<Write> =
+                    origin.writes.iter().map(|(key, value)| (keys::state(key), value.clone())).collect();
+                batch.extend(chunks(keys::CHANGES, Height::ZERO, &genesis.encode()));
+                batch.push((keys::IDENTITY.to_vec(), Some(identity)));
+                store.apply(batch)?;
+            }
+            Some(found) if found != identity => {
+                let found = codec::decode::<(u16, ChainId)>(&found, 64)
+                    .map_or_else(|_| "of another layout".to_owned(), |(_, chain)| chain.to_string());
+                return Err(ChainError::OtherChain { found, wanted: origin.chain });
+            }
+            Some(_) => {}
+        }
+        let mut chain = Self {
+            store,
+            chain: origin.chain,
+            genesis_time: origin.timestamp,
+            tree: RwLock::new(StateTree::empty(Height::ZERO)),
+            head: RwLock::new(Head {
+                height: Height::ZERO,
+                hash: Hash(origin.chain.0),
+                timestamp: origin.timestamp,
+                state_root: Hash::ZERO,
+            }),
+            certified: RwLock::new(None),
+            poisoned: RwLock::new(None),
+        };
+        chain.load()?;
+        Ok(chain)
+    }
+
+    /// Rebuilds what is kept in memory and checks the tip.
+    fn load(&mut self) -> Result<(), ChainError> {
+        let tip = self.store.last(&[keys::HEADER], &[keys::HEADER + 1])?;
+        let tip = tip.map(|(_, bytes)| Self::decode_header(&bytes)).transpose()?.map(|(header, _)| header);
+        let height = tip.as_ref().map_or(Height::ZERO, |header| header.height);
+        let tree = self.load_tree(height)?;
+        let root = tree.root();
+        if let Some(header) = &tip
+            && header.state_root != root
+        {
+            let why = format!("the state has root {root}, the header says {}", header.state_root);
+            return Err(ChainError::Damaged { what: "state", height, why });
+        }
+        self.tree = RwLock::new(tree);
+        let head = tip.map_or(
+            Head {
+                height: Height::ZERO,
+                hash: Hash(self.chain.0),
+                timestamp: self.genesis_time,
+                state_root: root,
+            },
+            |header| Head {
+                height: header.height,
+                hash: header.hash(),
+                timestamp: header.timestamp,
+                state_root: header.state_root,
+            },
+        );
+        self.head = RwLock::new(head);
+        let certificate = self.store.last(&[keys::CERTIFICATE], &[keys::CERTIFICATE + 1])?;
+        let certificate =
+            certificate.map(|(_, bytes)| Self::decode("certificate", height, &bytes)).transpose()?;
+        if let Some(certificate) = &certificate {
+            let certificate: &Certificate = certificate;
+            let header = self.header(certificate.height)?;
+            if header.is_none_or(|header| header.hash() != certificate.header_hash) {
+                let why = "its certificate is for another header".to_owned();
+                return Err(ChainError::Damaged { what: "header", height: certificate.height, why });
+            }
+        }
+        self.certified = RwLock::new(certificate);
+        Ok(())
+    }
+
+    /// The tree as of `height`, with the versions that proofs need: changes of old blocks at once, of the last ones each.
+    fn load_tree(&self, height: Height) -> Result<StateTree, ChainError> {
+        let first = height.minus(PROOF_HEIGHTS);
+        let mut merged = Changes::default();
+        let mut at = Height::ZERO;
+        while at <= first {
+            merged = merged.then(&self.changes(at)?);
+            at = at.next();
+        }
+        let leaves = merged.as_slice().iter().filter_map(|change| {
+            change.value.map(|value| crate::state_proof::StateLeaf { path: change.path, value })
+        });
+        let mut tree = StateTree::load(first, leaves).map_err(|error| ChainError::Damaged {
+            what: "state",
+            height: first,
+            why: error.to_string(),
+        })?;
+        while at <= height {
+            tree.apply(&self.changes(at)?);
+            at = at.next();
+        }
+        Ok(tree)
+    }
+
+    fn changes(&self, height: Height) -> Result<Changes, ChainError> {
+        let bytes = self.chunked(keys::CHANGES, height)?;
+        Changes::decode(&bytes).map_err(|error| ChainError::Damaged {
+            what: "state changes",
+            height,
+            why: error.to_string(),
+        })
+    }
+
+    /// Stores an executed block on top of `block.parent`, whole or not at all, and returns its header.
+    ///
+    /// # Errors
+    /// [`ChainError::NotNext`] if it is no successor; any other error poisons the chain: nothing more is written.
+    pub fn append(&self, block: &NewBlock) -> Result<Appended, ChainError> {
+        if let Some(why) = self.poisoned.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Err(ChainError::Poisoned(why));
+        }
+        let head = self.head();
+        if block.height <= head.height {
+            let header = self.header(block.height)?;
+            return header
+                .filter(|header| header.parent == block.parent && header.batch_digest == block.batch_digest)
+                .map(Appended::AlreadyHave)
+                .ok_or(ChainError::NotNext {
+                    height: block.height,
+                    declared: block.parent,
+                    head: head.hash,
+                });
+        }
+        if block.height != head.height.next() || block.parent != head.hash {
+            return Err(ChainError::NotNext {
+                height: block.height,
+                declared: block.parent,
+                head: head.hash,
+            });
+        }
+        let changes = Changes::of(block.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
+        // Held until the head has moved: whoever holds it for reading sees no block come in (`consistent`).
+        let mut tree = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let state_root = tree.apply(&changes);
+        tree.forget_below(block.height.minus(PROOF_HEIGHTS));
+        let header = Self::seal(block, state_root);
+        let stored = self.store.apply(Self::batch_of(block, &header, &changes));
+        if let Err(error) = stored {
+            *self.poisoned.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            return Err(error.into());
+        }
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) =
+            Head { height: header.height, hash: header.hash(), timestamp: header.timestamp, state_root };
+        Ok(Appended::Stored(header))
+    }
+
+    /// The header: a function of the parent and the batch alone (R12).
+    fn seal(block: &NewBlock, state_root: Hash) -> BlockHeader {
+        let ids: Vec<Hash> = block.receipts.iter().map(|receipt| tx_leaf(receipt.tx_id)).collect();
+        let leaves: Vec<Hash> = block.receipts.iter().map(Receipt::leaf).collect();
+        BlockHeader {
+            version: HEADER_VERSION,
+            height: block.height,
+            epoch: block.epoch,
+            parent: block.parent,
+            timestamp: block.timestamp,
+            batch_digest: block.batch_digest,
+            txs_root: merkle::root(&ids),
+            receipts_root: merkle::root(&leaves),
+            state_root,
+            next_epoch_hash: block.next_epoch_hash,
+        }
+    }
+
+    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &Changes) -> Vec<Write> {
+        let height = block.height;
+        let mut batch: Vec<Write> =
+            vec![(keys::at(keys::HEADER, height), Some(codec::encode(&(header, block.log_position))))];
+        batch.extend(chunks(keys::BATCH, height, &block.batch));
+        batch.extend(chunks(keys::RECEIPTS, height, &codec::encode(&block.receipts)));
+        batch.extend(chunks(keys::CHANGES, height, &changes.encode()));
+        // The first occurrence of an id keeps the index: a later one is a DUPLICATE (R10), found in its own block.
+        let duplicate = |receipt: &&Receipt| {
+            receipt.outcome == epione_types::Outcome::Refused(epione_types::codes::Refusal::Duplicate)
+        };
+        for receipt in block.receipts.iter().filter(|receipt| !duplicate(receipt)) {
+            batch.push((keys::tx(receipt.tx_id), Some(codec::encode(&(height, receipt.index)))));
+        }
+        batch.extend(block.writes.iter().map(|(key, value)| (keys::state(key), value.clone())));
+        batch
+    }
+
+    /// Stores a certificate of a block that is here.
+    ///
+    /// # Errors
+    /// The store failed, or there is no such block.
+    pub fn certify(&self, certificate: &Certificate) -> Result<(), ChainError> {
+        let height = certificate.height;
+        if self.header(height)?.is_none_or(|header| header.hash() != certificate.header_hash) {
+            let why = "certificate for a header that is not here".to_owned();
+            return Err(ChainError::Damaged { what: "certificate", height, why });
+        }
+        self.store.apply(vec![(keys::at(keys::CERTIFICATE, height), Some(codec::encode(certificate)))])?;
+        let mut certified = self.certified.write().unwrap_or_else(PoisonError::into_inner);
+        if certified.as_ref().is_none_or(|held| held.height < height) {
+            *certified = Some(certificate.clone());
+        }
+        Ok(())
+    }
+
+    /// Keeps a proof of misbehaviour, encoded by the caller, under a number of the caller's.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn keep_evidence(&self, number: u64, bytes: Vec<u8>) -> Result<(), ChainError> {
+        Ok(self.store.apply(vec![(keys::at(keys::EVIDENCE, Height(number)), Some(bytes))])?)
+    }
+
+    /// Everything stored so far survives a power cut; up to which height that is.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn sync(&self) -> Result<Height, ChainError> {
+        let height = self.head().height;
+        self.store.sync()?;
+        Ok(height)
+    }
+
+    fn decode<T: serde::Serialize + serde::de::DeserializeOwned>(
+        what: &'static str,
+        height: Height,
+        bytes: &[u8],
+    ) -> Result<T, ChainError> {
+        codec::decode(bytes, usize::MAX).map_err(|error: CodecError| ChainError::Damaged {
+            what,
+            height,
+            why: error.to_string(),
+        })
+    }
+
+    fn decode_header(bytes: &[u8]) -> Result<(BlockHeader, u64), ChainError> {
+        Self::decode("header", Height::ZERO, bytes)
+    }
+}

@@ -1,0 +1,198 @@
+//! The block writer over both stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use epione_types::receipt::RECEIPT_VERSION;
+use epione_types::{
+    Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, SignatureSet, TimestampMs, TxId,
+};
+
+use super::{Appended, Chain, ChainError, NewBlock, Origin, PROOF_HEIGHTS};
+use crate::store::{MemoryStore, SledStore, Store, StoreError, Write};
+
+fn origin() -> Origin {
+    let writes = BTreeMap::from([(b"cfg/policy".to_vec(), Some(b"v1".to_vec()))]);
+    Origin { chain: ChainId([1; 32]), timestamp: TimestampMs(1_000), writes }
+}
+
+/// A block with one transaction that sets `k{n}` and the counter, and deletes `k{n-3}`.
+fn block(chain: &Chain, n: u8) -> NewBlock {
+    let head = chain.head();
+    let height = head.height.next();
+    let receipt = Receipt {
+        version: RECEIPT_VERSION,
+        tx_id: TxId([n; 32]),
+        height,
+        index: 0,
+        outcome: Outcome::Ok,
+        events: Vec::new(),
+    };
+    let writes = BTreeMap::from([
+        (format!("k{n}").into_bytes(), Some(vec![n; 100])),
+        (b"counter".to_vec(), Some(vec![n])),
+        (format!("k{}", n.wrapping_sub(3)).into_bytes(), None),
+    ]);
+    NewBlock {
+        height,
+        parent: head.hash,
+        epoch: Epoch::ZERO,
+        timestamp: head.timestamp.next(),
+        batch_digest: Hash([n; 32]),
+        batch: vec![n; 10_000].into(),
+        receipts: vec![receipt],
+        writes,
+        next_epoch_hash: Hash([7; 32]),
+        log_position: u64::from(n) * 10,
+    }
+}
+
+fn append(chain: &Chain, n: u8) -> epione_types::BlockHeader {
+    match chain.append(&block(chain, n)).unwrap() {
+        Appended::Stored(header) => header,
+        Appended::AlreadyHave(_) => panic!("block {n} is new"),
+    }
+}
+
+fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let sled = SledStore::open(dir.path(), 16 << 20).unwrap();
+    (vec![Arc::new(MemoryStore::default()), Arc::new(sled)], dir)
+}
+
+#[test]
+fn a_block_is_read_back_as_written() {
+    let (stores, _dir) = stores();
+    let mut tips = Vec::new();
+    for store in stores {
+        let chain = Chain::open(store, &origin()).unwrap();
+        let headers: Vec<_> = (1..=5).map(|n| append(&chain, n)).collect();
+        assert_eq!(chain.head().hash, headers[4].hash());
+        assert_eq!(headers[1].parent, headers[0].hash());
+        assert_eq!(chain.header(Height(3)).unwrap().unwrap(), headers[2]);
+        assert_eq!(chain.log_position(Height(3)).unwrap(), Some(30));
+        assert_eq!(chain.batch(Height(2)).unwrap().unwrap(), vec![2; 10_000]);
+        assert_eq!(chain.receipt(TxId([4; 32])).unwrap().unwrap().height, Height(4));
+        assert_eq!(chain.receipt(TxId([9; 32])).unwrap(), None);
+        assert_eq!(chain.state(b"counter").unwrap().unwrap(), [5]);
+        assert_eq!(chain.state(b"k2").unwrap(), None, "deleted by block 5");
+        assert_eq!(chain.state_range(b"k", b"l", 10).unwrap().len(), 3);
+        tips.push(chain.head());
+    }
+    assert_eq!(tips[0], tips[1], "both stores give the same chain");
+}
+
+#[test]
+fn only_the_tips_successor_comes_in_and_once() {
+    let chain = Chain::open(Arc::new(MemoryStore::default()), &origin()).unwrap();
+    let first = block(&chain, 1);
+    chain.append(&first).unwrap();
+    let root = chain.head().state_root;
+    assert!(matches!(chain.append(&first).unwrap(), Appended::AlreadyHave(_)));
+    assert_eq!(chain.head().state_root, root);
+    let mut other = block(&chain, 2);
+    other.parent = Hash([9; 32]);
+    assert!(matches!(chain.append(&other), Err(ChainError::NotNext { .. })));
+    let mut gap = block(&chain, 2);
+    gap.height = Height(3);
+    assert!(matches!(chain.append(&gap), Err(ChainError::NotNext { .. })));
+    let mut replaced = first;
+    replaced.batch_digest = Hash([8; 32]);
+    assert!(
+        matches!(chain.append(&replaced), Err(ChainError::NotNext { .. })),
+        "another block at a taken height"
+    );
+}
+
+#[test]
+fn opening_again_gives_the_same_head_proofs_and_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Chain::open(Arc::new(SledStore::open(dir.path(), 16 << 20).unwrap()), &origin()).unwrap();
+    let header = (1..=20).map(|n| append(&chain, n)).last().unwrap();
+    let certificate = Certificate {
+        epoch: Epoch::ZERO,
+        height: Height(20),
+        header_hash: header.hash(),
+        signatures: SignatureSet::default(),
+    };
+    chain.certify(&certificate).unwrap();
+    let head = chain.head();
+    let proof = chain.prove(Height(12), b"counter").unwrap();
+    drop(chain);
+    let chain = Chain::open(Arc::new(SledStore::open(dir.path(), 16 << 20).unwrap()), &origin()).unwrap();
+    assert_eq!((chain.head(), chain.certified()), (head, Some(certificate)));
+    assert_eq!(chain.prove(Height(12), b"counter").unwrap(), proof);
+    append(&chain, 21);
+}
+
+#[test]
+fn proofs_of_presence_and_absence_hold_at_every_remembered_height() {
+    let chain = Chain::open(Arc::new(MemoryStore::default()), &origin()).unwrap();
+    let headers: Vec<_> = (1..=10).map(|n| append(&chain, n)).collect();
+    for header in &headers {
+        let n = u8::try_from(header.height.0).unwrap();
+        let proof = chain.prove(header.height, b"counter").unwrap();
+        let holds = |value: Option<&[u8]>| proof.verify(&header.state_root, b"counter", value).is_ok();
+        assert!(holds(Some(&[n])) && !holds(Some(&[n + 1])) && !holds(None));
+        let absent = chain.prove(header.height, b"never written").unwrap();
+        assert!(absent.verify(&header.state_root, b"never written", None).is_ok());
+    }
+    assert!(chain.prove(Height(11), b"counter").is_err());
+    for n in 0..=u8::MAX {
+        append(&chain, n);
+    }
+    assert!(chain.head().height > Height(PROOF_HEIGHTS));
+    assert!(chain.prove(chain.head().height.minus(PROOF_HEIGHTS), b"counter").is_ok());
+    assert!(chain.prove(chain.head().height.minus(PROOF_HEIGHTS + 1), b"counter").is_err());
+}
+
+#[test]
+fn another_chains_store_and_damage_at_the_tip_are_refused() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let chain = Chain::open(store.clone(), &origin()).unwrap();
+    append(&chain, 1);
+    drop(chain);
+    let other = Origin { chain: ChainId([2; 32]), ..origin() };
+    assert!(matches!(Chain::open(store.clone(), &other), Err(ChainError::OtherChain { .. })));
+    // A changed header no longer fits the state.
+    let mut header = Chain::open(store.clone(), &origin()).unwrap().header(Height(1)).unwrap().unwrap();
+    header.state_root = Hash([3; 32]);
+    let bytes = epione_types::codec::encode(&(header, 10u64));
+    store.apply(vec![(super::keys::at(super::keys::HEADER, Height(1)), Some(bytes))]).unwrap();
+    assert!(matches!(Chain::open(store, &origin()), Err(ChainError::Damaged { .. })));
+}
+
+/// Fails the first write after `writes` of them.
+struct Failing(MemoryStore, std::sync::atomic::AtomicUsize);
+
+impl Store for Failing {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::store::Entry>, StoreError> {
+        self.0.scan(from, to, limit)
+    }
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<crate::store::Entry>, StoreError> {
+        self.0.last(from, to)
+    }
+    fn apply(&self, batch: Vec<Write>) -> Result<(), StoreError> {
+        if self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            return Err(StoreError { place: "test".to_owned(), why: "disk full".to_owned() });
+        }
+        self.0.apply(batch)
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written_and_reading_goes_on() {
+    let store = Failing(MemoryStore::default(), std::sync::atomic::AtomicUsize::new(2));
+    let chain = Chain::open(Arc::new(store), &origin()).unwrap();
+    append(&chain, 1);
+    assert!(matches!(chain.append(&block(&chain, 2)), Err(ChainError::Store(_))));
+    assert!(matches!(chain.append(&block(&chain, 2)), Err(ChainError::Poisoned(_))));
+    assert_eq!(chain.head().height, Height(1));
+    assert_eq!(chain.state(b"counter").unwrap().unwrap(), [1]);
+}
