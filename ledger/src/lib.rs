@@ -5,6 +5,5 @@ pub use epione_types::state_proof;
 pub mod chain;
 pub mod disk;
 pub mod store;
-pub mod store;
 pub mod tree;
 pub mod wal;

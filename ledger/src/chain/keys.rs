@@ -24,6 +24,10 @@ pub(super) const CHANGES: u8 = b'D';
 pub(super) const EVIDENCE: u8 = b'E';
 /// Hash of the genesis that the store belongs to, and the layout's version.
 pub(super) const IDENTITY: &[u8] = b"Midentity";
+/// Height of the highest block.
+pub(super) const TIP: &[u8] = b"Mtip";
+/// Height of the highest certificate.
+pub(super) const CERTIFIED: &[u8] = b"Mcertified";
 
 pub(super) fn at(prefix: u8, height: Height) -> Vec<u8> {
     let mut key = vec![prefix];

@@ -23,10 +23,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use epione_types::block::HEADER_VERSION;
 use epione_types::codec::{self, CodecError};
+use epione_types::codes::Refusal;
 use epione_types::receipt::tx_leaf;
-use epione_types::{BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, merkle};
+use epione_types::{
+    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, TimestampMs, merkle,
+};
 
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Batch, Store, StoreError};
 use crate::tree::{Changes, StateTree};
 
 pub use read::{Located, ProofError};
@@ -39,7 +42,7 @@ const CHUNK: usize = 4 << 10;
 pub const PROOF_HEIGHTS: u64 = 256;
 
 /// Why the chain does not open or go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The store failed.
     #[error(transparent)]
@@ -159,11 +162,20 @@ impl core::fmt::Debug for Chain {
     }
 }
 
-fn chunks(prefix: u8, height: Height, bytes: &[u8]) -> impl Iterator<Item = Write> + '_ {
-    bytes
-        .chunks(CHUNK)
-        .zip(0u16..)
-        .map(move |(part, at)| (keys::chunk(prefix, height, at), Some(part.to_vec())))
+/// Puts `bytes` in pieces that the store likes.
+fn put_chunked(batch: &mut Batch, prefix: u8, height: Height, bytes: &[u8]) {
+    for (part, at) in bytes.chunks(CHUNK).zip(0u16..) {
+        batch.put(keys::chunk(prefix, height, at), part);
+    }
+}
+
+fn put_state(batch: &mut Batch, writes: &StateWrites) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => batch.put(keys::state(key), value.as_slice()),
+            None => batch.delete(keys::state(key)),
+        }
+    }
 }
 
 impl Chain {
@@ -177,10 +189,10 @@ impl Chain {
             Changes::of(origin.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
         match store.get(keys::IDENTITY)? {
             None => {
-                let mut batch: Vec<Write> =
-                    origin.writes.iter().map(|(key, value)| (keys::state(key), value.clone())).collect();
-                batch.extend(chunks(keys::CHANGES, Height::ZERO, &genesis.encode()));
-                batch.push((keys::IDENTITY.to_vec(), Some(identity)));
+                let mut batch = Batch::new();
+                put_state(&mut batch, &origin.writes);
+                put_chunked(&mut batch, keys::CHANGES, Height::ZERO, &genesis.encode());
+                batch.put(keys::IDENTITY, identity);
                 store.apply(batch)?;
             }
             Some(found) if found != identity => {
@@ -210,9 +222,11 @@ impl Chain {
 
     /// Rebuilds what is kept in memory and checks the tip.
     fn load(&mut self) -> Result<(), ChainError> {
-        let tip = self.store.last(&[keys::HEADER], &[keys::HEADER + 1])?;
-        let tip = tip.map(|(_, bytes)| Self::decode_header(&bytes)).transpose()?.map(|(header, _)| header);
-        let height = tip.as_ref().map_or(Height::ZERO, |header| header.height);
+        let height = self.height_under(keys::TIP)?.unwrap_or(Height::ZERO);
+        let tip = self.header(height)?;
+        if tip.is_none() && height > Height::ZERO {
+            return Err(ChainError::Damaged { what: "header", height, why: "it is missing".to_owned() });
+        }
         let tree = self.load_tree(height)?;
         let root = tree.root();
         if let Some(header) = &tip
@@ -237,11 +251,9 @@ impl Chain {
             },
         );
         self.head = RwLock::new(head);
-        let certificate = self.store.last(&[keys::CERTIFICATE], &[keys::CERTIFICATE + 1])?;
-        let certificate =
-            certificate.map(|(_, bytes)| Self::decode("certificate", height, &bytes)).transpose()?;
+        let certified = self.height_under(keys::CERTIFIED)?;
+        let certificate = certified.map(|height| self.certificate(height)).transpose()?.flatten();
         if let Some(certificate) = &certificate {
-            let certificate: &Certificate = certificate;
             let header = self.header(certificate.height)?;
             if header.is_none_or(|header| header.hash() != certificate.header_hash) {
                 let why = "its certificate is for another header".to_owned();
@@ -250,6 +262,11 @@ impl Chain {
         }
         self.certified = RwLock::new(certificate);
         Ok(())
+    }
+
+    fn height_under(&self, key: &[u8]) -> Result<Option<Height>, ChainError> {
+        let bytes = self.store.get(key)?;
+        bytes.map(|bytes| Self::decode("metadata", Height::ZERO, &bytes)).transpose()
     }
 
     /// The tree as of `height`, with the versions that proofs need: changes of old blocks at once, of the last ones each.
@@ -346,21 +363,21 @@ impl Chain {
         }
     }
 
-    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &Changes) -> Vec<Write> {
+    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &Changes) -> Batch {
         let height = block.height;
-        let mut batch: Vec<Write> =
-            vec![(keys::at(keys::HEADER, height), Some(codec::encode(&(header, block.log_position))))];
-        batch.extend(chunks(keys::BATCH, height, &block.batch));
-        batch.extend(chunks(keys::RECEIPTS, height, &codec::encode(&block.receipts)));
-        batch.extend(chunks(keys::CHANGES, height, &changes.encode()));
+        let mut batch = Batch::new();
+        batch.put(keys::at(keys::HEADER, height), codec::encode(&(header, block.log_position)));
+        batch.put(keys::TIP, codec::encode(&height));
+        put_chunked(&mut batch, keys::BATCH, height, &block.batch);
+        put_chunked(&mut batch, keys::RECEIPTS, height, &codec::encode(&block.receipts));
+        put_chunked(&mut batch, keys::CHANGES, height, &changes.encode());
         // The first occurrence of an id keeps the index: a later one is a DUPLICATE (R10), found in its own block.
-        let duplicate = |receipt: &&Receipt| {
-            receipt.outcome == epione_types::Outcome::Refused(epione_types::codes::Refusal::Duplicate)
-        };
-        for receipt in block.receipts.iter().filter(|receipt| !duplicate(receipt)) {
-            batch.push((keys::tx(receipt.tx_id), Some(codec::encode(&(height, receipt.index)))));
+        for receipt in
+            block.receipts.iter().filter(|receipt| receipt.outcome != Outcome::Refused(Refusal::Duplicate))
+        {
+            batch.put(keys::tx(receipt.tx_id), codec::encode(&(height, receipt.index)));
         }
-        batch.extend(block.writes.iter().map(|(key, value)| (keys::state(key), value.clone())));
+        put_state(&mut batch, &block.writes);
         batch
     }
 
@@ -374,9 +391,15 @@ impl Chain {
             let why = "certificate for a header that is not here".to_owned();
             return Err(ChainError::Damaged { what: "certificate", height, why });
         }
-        self.store.apply(vec![(keys::at(keys::CERTIFICATE, height), Some(codec::encode(certificate)))])?;
         let mut certified = self.certified.write().unwrap_or_else(PoisonError::into_inner);
-        if certified.as_ref().is_none_or(|held| held.height < height) {
+        let highest = certified.as_ref().is_none_or(|held| held.height < height);
+        let mut batch = Batch::new();
+        batch.put(keys::at(keys::CERTIFICATE, height), codec::encode(certificate));
+        if highest {
+            batch.put(keys::CERTIFIED, codec::encode(&height));
+        }
+        self.store.apply(batch)?;
+        if highest {
             *certified = Some(certificate.clone());
         }
         Ok(())
@@ -387,7 +410,9 @@ impl Chain {
     /// # Errors
     /// The store failed.
     pub fn keep_evidence(&self, number: u64, bytes: Vec<u8>) -> Result<(), ChainError> {
-        Ok(self.store.apply(vec![(keys::at(keys::EVIDENCE, Height(number)), Some(bytes))])?)
+        let mut batch = Batch::new();
+        batch.put(keys::at(keys::EVIDENCE, Height(number)), bytes);
+        Ok(self.store.apply(batch)?)
     }
 
     /// Everything stored so far survives a power cut; up to which height that is.
@@ -410,9 +435,5 @@ impl Chain {
             height,
             why: error.to_string(),
         })
-    }
-
-    fn decode_header(bytes: &[u8]) -> Result<(BlockHeader, u64), ChainError> {
-        Self::decode("header", Height::ZERO, bytes)
     }
 }

@@ -6,7 +6,7 @@ use epione_types::{BlockHeader, Certificate, ChainId, Hash, Height, Receipt, Tim
 
 use super::{Chain, ChainError, Head, keys};
 use crate::state_proof::{self, StateProof};
-use crate::store::{Entry, StoreError};
+use crate::store::{Row, StoreError, prefix_end};
 use crate::tree::NoSuchVersion;
 
 /// Where a transaction is.
@@ -86,13 +86,25 @@ impl Chain {
     /// # Errors
     /// The store failed or the certificate is damaged.
     pub fn certificate_from(&self, height: Height) -> Result<Option<Certificate>, ChainError> {
-        let found = self.store.scan(&keys::at(keys::CERTIFICATE, height), &[keys::CERTIFICATE + 1], 1)?;
-        found.first().map(|(_, bytes)| Self::decode("certificate", height, bytes)).transpose()
+        let end = prefix_end(&[keys::CERTIFICATE]);
+        let found = self.store.scan(&keys::at(keys::CERTIFICATE, height), end.as_deref(), 1)?;
+        found.rows.first().map(|(_, bytes)| Self::decode("certificate", height, bytes)).transpose()
+    }
+
+    /// Page after page, at most `limit` rows.
+    fn rows(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let mut page = self.store.scan(from, to, limit)?;
+        let mut rows = page.rows;
+        while let Some(next) = page.next.filter(|_| rows.len() < limit) {
+            page = self.store.scan(&next, to, limit - rows.len())?;
+            rows.append(&mut page.rows);
+        }
+        Ok(rows)
     }
 
     pub(super) fn chunked(&self, prefix: u8, height: Height) -> Result<Vec<u8>, StoreError> {
         let (from, to) = (keys::at(prefix, height), keys::at(prefix, height.next()));
-        let parts = self.store.scan(&from, &to, usize::from(u16::MAX) + 1)?;
+        let parts = self.rows(&from, Some(&to), usize::MAX)?;
         Ok(parts.into_iter().flat_map(|(_, part)| part).collect())
     }
 
@@ -149,8 +161,8 @@ impl Chain {
     ///
     /// # Errors
     /// The store failed.
-    pub fn state_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let entries = self.store.scan(&keys::state(from), &keys::state(to), limit)?;
+    pub fn state_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        let entries = self.rows(&keys::state(from), Some(&keys::state(to)), limit)?;
         Ok(entries
             .into_iter()
             .map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value))
@@ -197,8 +209,8 @@ impl Chain {
     /// # Errors
     /// The store failed.
     pub fn evidence(&self, number: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, ChainError> {
-        let found =
-            self.store.scan(&keys::at(keys::EVIDENCE, Height(number)), &[keys::EVIDENCE + 1], limit)?;
+        let end = prefix_end(&[keys::EVIDENCE]);
+        let found = self.rows(&keys::at(keys::EVIDENCE, Height(number)), end.as_deref(), limit)?;
         Ok(found
             .into_iter()
             .filter_map(|(key, bytes)| Some((u64::from_be_bytes(key.get(1..)?.try_into().ok()?), bytes)))
@@ -209,12 +221,12 @@ impl Chain {
     ///
     /// # Errors
     /// The store failed.
-    pub fn state_after(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub fn state_after(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let mut from = keys::state(after.unwrap_or_default());
         if after.is_some() {
             from.push(0);
         }
-        let entries = self.store.scan(&from, &[keys::STATE + 1], limit)?;
+        let entries = self.rows(&from, prefix_end(&[keys::STATE]).as_deref(), limit)?;
         Ok(entries
             .into_iter()
             .map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value))

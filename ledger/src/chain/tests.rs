@@ -9,7 +9,7 @@ use epione_types::{
 };
 
 use super::{Appended, Chain, ChainError, NewBlock, Origin, PROOF_HEIGHTS};
-use crate::store::{MemoryStore, SledStore, Store, StoreError, Write};
+use crate::store::{Batch, MemoryStore, Page, SledStore, Store, StoreError};
 
 fn origin() -> Origin {
     let writes = BTreeMap::from([(b"cfg/policy".to_vec(), Some(b"v1".to_vec()))]);
@@ -157,8 +157,9 @@ fn another_chains_store_and_damage_at_the_tip_are_refused() {
     // A changed header no longer fits the state.
     let mut header = Chain::open(store.clone(), &origin()).unwrap().header(Height(1)).unwrap().unwrap();
     header.state_root = Hash([3; 32]);
-    let bytes = epione_types::codec::encode(&(header, 10u64));
-    store.apply(vec![(super::keys::at(super::keys::HEADER, Height(1)), Some(bytes))]).unwrap();
+    let mut batch = Batch::new();
+    batch.put(super::keys::at(super::keys::HEADER, Height(1)), epione_types::codec::encode(&(header, 10u64)));
+    store.apply(batch).unwrap();
     assert!(matches!(Chain::open(store, &origin()), Err(ChainError::Damaged { .. })));
 }
 
@@ -169,20 +170,20 @@ impl Store for Failing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(key)
     }
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::store::Entry>, StoreError> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, StoreError> {
         self.0.scan(from, to, limit)
     }
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<crate::store::Entry>, StoreError> {
-        self.0.last(from, to)
-    }
-    fn apply(&self, batch: Vec<Write>) -> Result<(), StoreError> {
+    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         if self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
-            return Err(StoreError { place: "test".to_owned(), why: "disk full".to_owned() });
+            return Err(StoreError::Disk { doing: "test", source: std::io::Error::other("disk full") });
         }
         self.0.apply(batch)
     }
     fn sync(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+    fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.0.size_bytes()
     }
 }
 
