@@ -10,6 +10,8 @@ use std::{
 use super::{Batch, Page, Store, StoreError};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+/// A key and what it held.
+type Replaced = (Vec<u8>, Option<Vec<u8>>);
 
 /// An ordered map that a simulated power cut can set back to its last [`Store::sync`].
 #[derive(Debug, Clone, Default)]
@@ -19,7 +21,7 @@ pub struct MemoryStore(Arc<RwLock<State>>);
 struct State {
     rows: Rows,
     /// Batches since the last sync, as the values they replaced, oldest first.
-    unsynced: Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    unsynced: Vec<Vec<Replaced>>,
 }
 
 impl MemoryStore {

@@ -3,6 +3,8 @@
 //! * `flush` is not durable against a power cut (it uses `sync_file_range`): [`Store::sync`] also syncs sled's file
 //!   itself, and every file in `blobs/`, should one ever appear there.
 //! * Atomic is one batch of one tree: everything lives in the default tree, told apart by key prefixes.
+//! * A page of up to 17 values is one item to sled, and one longer than a quarter of a segment goes to `blobs/`: with its
+//!   segments of 512 KiB that happens at values of 8 KiB (`tests.rs` saw 39 such files). Here segments are larger.
 //! * Its cache defaults to 1 GiB: here it is given.
 //! * Damaged files make it fail in its own ways, panics included: opening turns them into [`StoreError::Damaged`].
 
@@ -13,7 +15,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Batch, Page, Store, StoreError};
+use super::{Batch, KEY_BYTES_MAX, Page, Store, StoreError, VALUE_BYTES_MAX};
+
+/// A quarter of it takes 17 of the longest values with their keys.
+const SEGMENT_BYTES: usize = 2 << 20;
+const _: () = assert!(17 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + 4096 < SEGMENT_BYTES / 4);
 
 /// A sled database of one tree.
 #[derive(Debug)]
@@ -31,7 +37,7 @@ impl SledStore {
     /// [`StoreError::Disk`], also if another process has it; [`StoreError::Damaged`].
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         const DOING: &str = "opening";
-        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes);
+        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
         let db = panic::catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| StoreError::Damaged {
                 doing: DOING,
@@ -115,6 +121,9 @@ fn disk(doing: &'static str) -> impl FnOnce(io::Error) -> StoreError {
 fn on(doing: &'static str) -> impl FnOnce(sled::Error) -> StoreError {
     move |error| match error {
         sled::Error::Io(source) => StoreError::Disk { doing, source },
-        other => StoreError::Damaged { doing, what: other.to_string() },
+        damaged @ (sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. }) => StoreError::Damaged { doing, what: damaged.to_string() },
     }
 }

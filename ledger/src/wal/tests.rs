@@ -156,6 +156,21 @@ fn a_missing_segment_and_a_foreign_format_are_named() {
     assert!(matches!(open(&swapped, SMALL), Err(WalError::Damaged { offset: 0, .. })));
 }
 
+#[test]
+fn a_frame_taken_out_or_doubled_is_noticed() {
+    let (disk, written, ends) = real_log();
+    let name = {
+        let mut names = disk.clone().names().unwrap();
+        names.sort();
+        names.pop().unwrap()
+    };
+    let (from, to) = (usize::try_from(ends[0].0).unwrap(), usize::try_from(ends[1].0).unwrap());
+    let out = open_damaged(&disk, &written, |bytes| drop(bytes.drain(from..to)), &name);
+    assert!(matches!(out, Err(WalError::Damaged { offset, .. }) if offset == from as u64));
+    let doubled = open_damaged(&disk, &written, |bytes| bytes.extend_from_within(from..to), &name);
+    assert!(matches!(doubled, Err(WalError::Damaged { .. })));
+}
+
 /// A client may put the bytes of a frame into a record. They must not make a torn tail look like damage.
 #[test]
 fn a_record_that_looks_like_a_frame_is_only_a_record() {
