@@ -1,3 +1,20 @@
 //! One node: the parts below it, put together and connected to the world.
+//!
+//! ```text
+//!  gRPC ─▶ handle ─┐                         ┌─▶ network (libp2p)
+//!  network ────────┼─▶ driver (one thread) ──┼─▶ log (one sync a round)
+//!  workers ────────┘        replica          └─▶ workers: verify · execute and store · read for peers ─▶ feed
+//! ```
 
+pub mod driver;
+pub mod executor;
+pub mod feed;
+pub mod handle;
+pub mod log;
+pub mod mempool;
 pub mod network;
+pub mod pool_log;
+pub mod ports;
+pub mod validate;
+pub mod wire;
+pub mod workers;

@@ -418,9 +418,9 @@ impl Pool {
     }
 
     /// Clients' transactions that are not delivered: what a durable log of them must still hold.
-    pub fn unfinished(&self) -> impl Iterator<Item = &Checked> + '_ {
+    pub fn unfinished(&self) -> impl Iterator<Item = (Account, &Checked)> + '_ {
         let mine = self.entries.values().filter(|entry| matches!(entry.account, Account::Client(_)));
-        mine.map(|entry| &entry.tx)
+        mine.map(|entry| (entry.account, &entry.tx))
     }
 }
 
@@ -560,6 +560,6 @@ mod tests {
         assert!(pool.resend(true, 11, 10, 1 << 20).is_empty(), "left alone again");
         assert_eq!(pool.resend(false, 11, 10, 1 << 20), std::slice::from_ref(&foreign));
         assert!(pool.resend(true, 100, 10, 5).is_empty(), "bounded in bytes");
-        assert_eq!(pool.unfinished().map(|tx| tx.id()).collect::<Vec<_>>(), [own.id()]);
+        assert_eq!(pool.unfinished().map(|(_, tx)| tx.id()).collect::<Vec<_>>(), [own.id()]);
     }
 }

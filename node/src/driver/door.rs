@@ -1,0 +1,158 @@
+//! The mempool's door: what is taken in, from clients and from peers, and what is sent again (R24).
+
+use epione_types::{SignedTx, TxId, ValidatorIndex};
+use tracing::debug;
+
+use super::{Driver, Ports};
+use crate::mempool::Account;
+use crate::ports::{Admitted, Candidate, Found, Job, Origin, Refused, Transport as _, Verdict, Workers as _};
+use crate::validate::{Checked, Parsed, parse};
+use crate::wire::forwards;
+
+/// Most bytes of transactions that one round of sending again may take.
+const RESEND_BYTES: usize = 256 * 1024;
+/// The durable pool is compacted when it holds this many more transactions than are needed.
+const POOL_GARBAGE_MAX: usize = 20_000;
+
+impl<P: Ports> Driver<P> {
+    /// Takes a client's transaction as far as its signatures, or refuses it.
+    pub(super) fn admit(&mut self, candidate: Candidate) {
+        let Candidate { parsed, origin } = candidate;
+        let word = match self.at_the_door(&parsed, origin.account()) {
+            Ok(None) => return self.candidates.push(Candidate { parsed, origin }),
+            Ok(Some(known)) => Ok(known),
+            Err(refused) => Err(refused),
+        };
+        if let Origin::Client(_, reply) = origin {
+            reply.say(word);
+        }
+    }
+
+    /// Everything but signatures: known already, in time, and there is room, which is now reserved.
+    fn at_the_door(&mut self, tx: &Parsed, account: Account) -> Result<Option<Admitted>, Refused> {
+        let id = tx.id();
+        if self.pool.get(&id).is_some() {
+            return Ok(Some(Admitted::Pending));
+        }
+        if self.pool.holds(&id) {
+            return Ok(Some(Admitted::Ordered));
+        }
+        if let Some(fault) = &self.fault {
+            return Err(Refused::Unavailable(fault.clone()));
+        }
+        let params = &self.replica.config().set.params;
+        let now = self.clock.max(self.replica.tip().timestamp);
+        let expires_at = tx.expires_at();
+        if expires_at < now {
+            return Err(Refused::Expired { expires_at, now });
+        }
+        // What is taken here must fit the stamp of a primary whose clock is behind.
+        let ahead = match account {
+            Account::Client(_) => params.expiry_ahead_max_ms.saturating_sub(params.max_clock_skew_ms),
+            Account::Peer(_) => params.expiry_ahead_max_ms,
+        };
+        let limit = self.clock.plus(ahead);
+        if expires_at > limit {
+            return Err(Refused::TooFarAhead { expires_at, limit });
+        }
+        self.pool.reserve(account, tx.signed.encoded_len())?;
+        Ok(None)
+    }
+
+    /// A peer's clients' transactions. What does not fit is dropped: its own node sends it again.
+    pub(super) fn on_forwarded(&mut self, from: ValidatorIndex, txs: Vec<SignedTx>) {
+        let chain = self.replica.config().chain;
+        for tx in txs {
+            if self.pool.holds(&tx.id()) {
+                continue;
+            }
+            match parse(tx, chain) {
+                Ok(parsed) => self.admit(Candidate { parsed, origin: Origin::Peer(from) }),
+                // A correct validator forwards nothing that it did not check.
+                Err(why) => return self.strike(from, &format!("forwarded a bad transaction: {why}")),
+            }
+        }
+    }
+
+    /// All candidates of this round in one job: signatures are cheaper together.
+    pub(super) fn check_candidates(&mut self) {
+        if !self.candidates.is_empty() {
+            let candidates = core::mem::take(&mut self.candidates);
+            self.workers.start(Job::Check(candidates));
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, verdicts: Vec<Verdict>) {
+        let mut forward = Vec::new();
+        for Verdict { origin, bytes, found } in verdicts {
+            let account = origin.account();
+            let word = match found {
+                Found::Good { tx, durable } => {
+                    self.pool_logged += usize::from(durable);
+                    let new = self.pool.insert(tx.clone(), account, self.now);
+                    if new && matches!(origin, Origin::Client(..)) {
+                        forward.push(tx);
+                    }
+                    Ok(if new { Admitted::New { durable } } else { Admitted::Pending })
+                }
+                Found::Executed => {
+                    self.pool.release(account, bytes);
+                    Ok(Admitted::Ordered)
+                }
+                Found::BadSignature => {
+                    self.pool.release(account, bytes);
+                    Err(Refused::Signature)
+                }
+            };
+            match origin {
+                Origin::Client(_, reply) => reply.say(word),
+                Origin::Peer(from) if word.is_err() => {
+                    self.strike(from, "forwarded a transaction with a bad signature");
+                }
+                Origin::Peer(_) => {}
+            }
+        }
+        self.forward(&forward, None);
+    }
+
+    /// To all, or to one.
+    fn forward(&mut self, txs: &[Checked], to: Option<ValidatorIndex>) {
+        for frame in forwards(txs.iter().map(|tx| &tx.signed)) {
+            match to {
+                Some(to) => self.transport.send(to, frame.class(), frame.encode()),
+                None => self.transport.broadcast(frame.class(), frame.encode()),
+            }
+        }
+    }
+
+    /// The one forward may be lost: clients' transactions go to everybody again until they are delivered, and what a
+    /// peer forwarded goes to the primary, which may be the one that missed it (R24).
+    pub(super) fn resend(&mut self) {
+        let patience = self.replica.config().set.params.view_timeout_ms / 2;
+        if self.now.saturating_sub(self.last_resend) < patience.max(1) {
+            return;
+        }
+        self.last_resend = self.now;
+        let own = self.pool.resend(true, self.now, patience, RESEND_BYTES);
+        self.forward(&own, None);
+        let foreign = self.pool.resend(false, self.now, patience, RESEND_BYTES);
+        let config = self.replica.config();
+        let primary = epione_consensus::primary(&config.set, self.entered);
+        if primary != config.me {
+            self.forward(&foreign, Some(primary));
+        }
+    }
+
+    /// A block was executed: its transactions have receipts.
+    pub(super) fn settled(&mut self, ids: Vec<TxId>, block_time: epione_types::TimestampMs) {
+        let dropped = self.pool.executed(ids, block_time);
+        if dropped > 0 {
+            debug!(dropped, "transactions expired before they were ordered");
+        }
+        if self.pool_logged > POOL_GARBAGE_MAX.saturating_add(self.pool.size().txs.saturating_mul(2)) {
+            let live: Vec<_> = self.pool.unfinished().map(|(account, tx)| (account, tx.clone())).collect();
+            self.pool_logged = live.len();
+            self.workers.start(Job::CompactPool(live));
+        }
+    }
+}

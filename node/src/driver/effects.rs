@@ -1,0 +1,153 @@
+//! What the replica wants done, and what workers answer.
+
+use epione_consensus::{Alarm, Effect, Event, Evidence, Message, Payload, Step};
+use epione_types::{Hash, Height, ValidatorIndex};
+use tracing::{error, info, warn};
+
+use super::{ALARMS_KEPT, Driver, EXECUTING_MAX, Ports};
+use crate::network::Class;
+use crate::ports::{Answer, Job, Log as _, Transport as _, Workers as _};
+use crate::wire::Frame;
+
+/// How many validators are asked for a batch at once: an answer may be large.
+const BATCH_ASKED: usize = 2;
+
+impl<P: Ports> Driver<P> {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(to, message) => self.send(to, &Frame::Message(message)),
+            Effect::Broadcast(message) => self.broadcast(message),
+            Effect::Validate(payload) => {
+                let known = payload.batch().txs().iter().map(|tx| self.pool.get(&tx.id()).cloned()).collect();
+                self.workers.start(Job::Validate { payload, known });
+            }
+            Effect::Deliver { height, payload } => {
+                let txs = self.checked.remove(&payload.digest());
+                match &txs {
+                    Some(txs) => self.pool.delivered(txs.iter().map(|tx| tx.id())),
+                    None => self.pool.delivered(payload.batch().txs().iter().map(epione_types::SignedTx::id)),
+                }
+                self.executing += 1;
+                let position = self.log.position();
+                self.workers.start(Job::Execute { height, payload, txs, position });
+            }
+            Effect::Certified(certificate) => self.workers.start(Job::Certify(certificate)),
+            Effect::Entered { view, .. } => {
+                info!(%view, "view entered");
+                self.entered = view;
+                self.pool.offers_lapsed();
+            }
+            Effect::FetchBatch { height, digest, from } => self.fetch_batch(height, digest, &from),
+            Effect::FetchBlocks { from, to, peer } => self.fetch_blocks(from, to, peer),
+            Effect::Evidence(evidence) => self.keep(evidence),
+            Effect::Alarm(alarm) => self.alarm(&alarm),
+            Effect::Halt(halt) => {
+                error!(%halt, "voting has stopped; reads are served");
+                self.note(format!("halted: {halt}"));
+            }
+        }
+    }
+
+    fn broadcast(&mut self, message: Message) {
+        if let Message::NewView(new_view) = &message
+            && new_view.from == self.replica.config().me
+        {
+            // What this primary carries over is in flight: not to be offered a second time.
+            for vote in &new_view.body.pre_prepares {
+                if let Some(payload) = self.replica.batch(vote.vote.digest) {
+                    self.pool.offered(ids(&payload));
+                }
+            }
+        }
+        let frame = Frame::Message(message);
+        self.transport.broadcast(frame.class(), frame.encode());
+    }
+
+    /// Asks a few of those who should have it, others the next time: the replica asks again until it is here.
+    fn fetch_batch(&mut self, height: Height, digest: Hash, from: &[ValidatorIndex]) {
+        let start = self.batch_turn;
+        self.batch_turn = self.batch_turn.wrapping_add(1);
+        let frame = Frame::FetchBatch { height, digest };
+        for peer in from.iter().cycle().skip(start % from.len().max(1)).take(BATCH_ASKED.min(from.len())) {
+            self.send(*peer, &frame);
+        }
+    }
+
+    /// Blocks come no faster than they are executed.
+    fn fetch_blocks(&mut self, from: Height, to: Height, peer: ValidatorIndex) {
+        if self.executing >= EXECUTING_MAX {
+            self.postponed = Some((from, to, peer));
+            return;
+        }
+        info!(%from, %to, %peer, "fetching blocks");
+        self.asked = Some(peer);
+        self.send(peer, &Frame::FetchBlocks { from, to });
+    }
+
+    fn keep(&mut self, evidence: Evidence) {
+        warn!(against = %evidence.against(), kind = ?evidence.kind(), "a validator contradicts itself; the proof is kept");
+        self.note(format!("validator {} signed two different {:?}s", evidence.against(), evidence.kind()));
+        self.workers.start(Job::Keep(evidence));
+    }
+
+    fn alarm(&mut self, alarm: &Alarm) {
+        let text = match alarm {
+            Alarm::Diverging { height, mine, theirs } => {
+                format!("f+1 validators sealed header {theirs} at height {height}, this node {mine}")
+            }
+            Alarm::WindowFull { height, missing } => {
+                format!("no progress above height {height}: no Seals from validators {missing:?}")
+            }
+            Alarm::FaultyPrimary { view, what } => format!("the primary of view {view} is faulty: {what:?}"),
+        };
+        warn!("{text}");
+        self.note(text);
+    }
+
+    fn note(&mut self, text: String) {
+        self.alarms.push_back(text);
+        if self.alarms.len() > ALARMS_KEPT {
+            self.alarms.pop_front();
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, answer: Answer, step: &mut Step) {
+        match answer {
+            Answer::Checked(verdicts) => self.on_checked(verdicts),
+            Answer::Validated { digest, result } => {
+                let valid = result.is_ok();
+                match result {
+                    Ok(txs) => self.remember(digest, txs),
+                    Err(why) => warn!(%digest, why, "a batch is invalid"),
+                }
+                self.feed(Event::Validated { digest, valid }, step);
+            }
+            Answer::Executed { header, ids, deadline } => {
+                self.executing = self.executing.saturating_sub(1);
+                self.deadline = deadline;
+                self.settled(ids, header.timestamp);
+                self.restoring = self.restoring.filter(|height| header.height < *height);
+                self.feed(Event::Executed(header), step);
+                if self.executing < EXECUTING_MAX / 2
+                    && let Some((from, to, peer)) = self.postponed.take()
+                {
+                    self.fetch_blocks(from, to, peer);
+                }
+            }
+            Answer::Synced(height) => self.on_synced(height),
+            Answer::Read { peer, frame } => {
+                if let Some(under_way) = self.serving.get_mut(&peer) {
+                    *under_way = under_way.saturating_sub(1);
+                }
+                if let Some(frame) = frame {
+                    self.transport.send(peer, Class::Sync, frame);
+                }
+            }
+            Answer::Failed(why) => self.fail(why),
+        }
+    }
+}
+
+fn ids(payload: &Payload) -> impl Iterator<Item = epione_types::TxId> + '_ {
+    payload.batch().txs().iter().map(epione_types::SignedTx::id)
+}

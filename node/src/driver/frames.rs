@@ -1,0 +1,107 @@
+//! What peers send: decoded, verified and counted before it reaches the replica.
+
+use epione_consensus::{BlocksAnswer, Event, Message, Rejected, Step, Verifying};
+use epione_types::{Hash, Height, ValidatorIndex};
+use tracing::{debug, warn};
+
+use super::{Driver, Ports};
+use crate::network::Class;
+use crate::ports::{Job, Transport as _, Workers as _};
+use crate::wire::Frame;
+
+/// Faults after which a peer is disconnected.
+const STRIKES_MAX: u32 = 3;
+/// Reads for one peer at a time; more are not answered.
+const SERVING_MAX: usize = 2;
+
+impl<P: Ports> Driver<P> {
+    pub(super) fn on_frame(&mut self, from: ValidatorIndex, class: Class, bytes: &[u8], step: &mut Step) {
+        if self.restoring.is_some() {
+            return; // what was sealed before the restart comes first (R4)
+        }
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) if frame.class() == class => frame,
+            Ok(_) => return self.strike(from, "a frame on the wrong stream"),
+            Err(error) => return self.strike(from, &format!("a frame that does not decode: {error}")),
+        };
+        match frame {
+            Frame::Message(message) => self.on_message(from, message, step),
+            Frame::Transactions(txs) => self.on_forwarded(from, txs),
+            Frame::FetchBatch { height, digest } => self.on_fetch_batch(from, height, digest),
+            Frame::FetchBlocks { from: low, to } => {
+                self.serve(from, Job::ReadBlocks { peer: from, from: low, to });
+            }
+            Frame::Blocks(answer) => self.on_blocks(from, answer, step),
+        }
+    }
+
+    fn on_message(&mut self, from: ValidatorIndex, message: Message, step: &mut Step) {
+        if self.fault.is_some() {
+            return;
+        }
+        let told = match &message {
+            Message::Status(status) if status.from == from => Some(status.body.low),
+            _ => None,
+        };
+        match self.verifying().message(message) {
+            Ok(verified) => {
+                if let Some(low) = told {
+                    let known = self.peers_low.entry(from).or_insert(low);
+                    *known = low.max(*known);
+                }
+                self.feed(Event::Message(verified), step);
+            }
+            Err(Rejected::Epoch) => debug!(%from, "message of another epoch"),
+            Err(why) => self.strike(from, &why.to_string()),
+        }
+    }
+
+    fn verifying(&self) -> Verifying<'_, P::Verifier> {
+        let config = self.replica.config();
+        Verifying { chain: config.chain, set: &config.set, verifier: &self.verifier }
+    }
+
+    /// A peer did what no correct validator does.
+    pub(super) fn strike(&mut self, peer: ValidatorIndex, what: &str) {
+        let strikes = self.strikes.entry(peer).or_default();
+        *strikes += 1;
+        debug!(%peer, strikes, what, "a peer broke the rules");
+        if *strikes >= STRIKES_MAX {
+            *strikes = 0;
+            warn!(%peer, what, "disconnecting a peer that breaks the rules");
+            self.transport.disconnect(peer, what);
+        }
+    }
+
+    fn on_fetch_batch(&mut self, peer: ValidatorIndex, height: Height, digest: Hash) {
+        match self.replica.batch(digest) {
+            Some(payload) => self.send(peer, &Frame::Message(Message::Batch(payload.bytes().clone()))),
+            None => self.serve(peer, Job::ReadBatch { peer, height, digest }),
+        }
+    }
+
+    /// Reads for a peer, a few at a time: it asks again for what was not answered.
+    fn serve(&mut self, peer: ValidatorIndex, job: Job) {
+        let under_way = self.serving.entry(peer).or_default();
+        if *under_way < SERVING_MAX {
+            *under_way += 1;
+            self.workers.start(job);
+        }
+    }
+
+    /// Blocks that were asked for; others are not looked at (R28).
+    fn on_blocks(&mut self, from: ValidatorIndex, answer: BlocksAnswer, step: &mut Step) {
+        if self.asked != Some(from) {
+            return;
+        }
+        self.asked = None;
+        match self.verifying().blocks(answer) {
+            Ok(blocks) => self.feed(Event::Blocks(blocks), step),
+            Err(why) => self.strike(from, &format!("blocks that do not verify: {why}")),
+        }
+    }
+
+    pub(super) fn send(&mut self, to: ValidatorIndex, frame: &Frame) {
+        self.transport.send(to, frame.class(), frame.encode());
+    }
+}

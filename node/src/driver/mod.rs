@@ -1,0 +1,392 @@
+//! The one loop of a validator, as a plain value: inputs in, effects out through ports; no clock, thread or tokio in it.
+//!
+//! ```text
+//!  frames, submissions, answers ─▶ handle ─▶ replica.on … (many) ─▶ one log sync ─▶ effects, in order
+//!                                                                                   send · validate · execute · store
+//! ```
+//!
+//! [`Driver::handle`] drains what has come, merges the steps, syncs the log once and then performs the effects (R3).
+//! Signatures of batches, execution and reading for peers are [`Job`]s: workers do them, their answers come back as inputs.
+//!
+//! How it cannot go wrong: one `&mut Driver` has all state, so components cannot wait for one another; it never waits on a
+//! port, so a worker may wait for it; whatever a peer sends is bounded, verified and counted before the replica sees it.
+//! A failed write ends voting at once and for good, while reads and peers are still served; a restart resumes.
+//! Tested by `tests/cluster.rs`, in virtual time.
+
+mod door;
+mod effects;
+mod frames;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use epione_consensus::{Event, Payload, Replica, Step, Waiting, Wal as _};
+use epione_types::{Batch, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex, Verifier, View};
+use tracing::{error, info};
+
+use crate::mempool::{Limits, Pool, PoolSize};
+use crate::network::Class;
+use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
+use crate::validate::Checked;
+
+/// Bytes of an encoded batch that are not transactions.
+const BATCH_OVERHEAD: usize = 4 + 2 + 8 + 8;
+/// Blocks in execution above which no more are fetched.
+const EXECUTING_MAX: usize = 64;
+/// Alarms that are kept for operators.
+const ALARMS_KEPT: usize = 16;
+/// How often the log says what the node waits for, in ms.
+const REPORT_EVERY: u64 = 5_000;
+
+/// The four ports, as types.
+pub trait Ports {
+    /// To other validators.
+    type Transport: Transport;
+    /// The consensus log.
+    type Log: Log;
+    /// Work outside the loop.
+    type Workers: Workers;
+    /// The signature predicate.
+    type Verifier: Verifier;
+}
+
+/// Something for the driver.
+#[derive(Debug)]
+pub enum Input {
+    /// A link to this validator is up.
+    Connected(ValidatorIndex),
+    /// Bytes from a validator.
+    Frame {
+        /// Who: the key that authenticated the link.
+        from: ValidatorIndex,
+        /// By which stream.
+        class: Class,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A transaction from a client, or out of the durable pool.
+    Submit(Candidate),
+    /// Is this transaction waiting here?
+    Lookup {
+        /// Which.
+        id: TxId,
+        /// Called once.
+        reply: LookupReply,
+    },
+    /// From a worker.
+    Answer(Answer),
+}
+
+/// Called once with what the pool knows of a transaction. Must not block.
+pub struct LookupReply(Box<dyn FnOnce(Option<TimestampMs>) + Send>);
+
+impl LookupReply {
+    /// From a closure, that gets the expiry of a transaction that waits here or is being executed, or nothing.
+    pub fn new(reply: impl FnOnce(Option<TimestampMs>) + Send + 'static) -> Self {
+        Self(Box::new(reply))
+    }
+}
+impl core::fmt::Debug for LookupReply {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("LookupReply")
+    }
+}
+
+/// Settings of this node; what all must share comes with the epoch's parameters.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bounds of the mempool.
+    pub pool: Limits,
+    /// A log longer than this is trimmed to what still binds the validator, in bytes.
+    pub log_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { pool: Limits::default(), log_bytes_max: 160 << 20 }
+    }
+}
+
+/// How a validator is, for operators.
+#[derive(Debug, Clone)]
+pub struct DriverStatus {
+    /// Its consensus.
+    pub waiting: Waiting,
+    /// Its mempool.
+    pub pool: PoolSize,
+    /// Blocks handed to execution and not done.
+    pub executing: usize,
+    /// Why it has stopped voting for want of disk or store.
+    pub fault: Option<String>,
+    /// The last alarms, oldest first.
+    pub alarms: Vec<String>,
+    /// Highest low that each peer told of.
+    pub peers_low: BTreeMap<ValidatorIndex, Height>,
+}
+
+/// Where the log's trimming stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trim {
+    Idle,
+    /// What still binds stands at `index` and after; what is before goes once the store has synced up to `low`.
+    UntilSynced {
+        low: Height,
+        index: u64,
+    },
+}
+
+/// One validator.
+pub struct Driver<P: Ports> {
+    replica: Replica,
+    transport: P::Transport,
+    log: P::Log,
+    workers: P::Workers,
+    verifier: P::Verifier,
+    settings: Settings,
+    pool: Pool,
+    now: u64,
+    clock: TimestampMs,
+    /// The view whose entering was performed.
+    entered: View,
+    /// Candidates of this round, checked together.
+    candidates: Vec<Candidate>,
+    /// Batches whose transactions were checked, until delivered; the oldest go first.
+    checked: HashMap<Hash, Vec<Checked>>,
+    checked_order: VecDeque<Hash>,
+    executing: usize,
+    /// Until this height is executed again, peers are not listened to.
+    restoring: Option<Height>,
+    /// When something in the state next waits for time.
+    deadline: Option<TimestampMs>,
+    /// A fetch that waits until execution has caught up.
+    postponed: Option<(Height, Height, ValidatorIndex)>,
+    /// Who was asked for blocks, and has not answered.
+    asked: Option<ValidatorIndex>,
+    /// Whose turn it is to be asked for a batch.
+    batch_turn: usize,
+    /// Reads under way for each peer.
+    serving: BTreeMap<ValidatorIndex, usize>,
+    /// What each peer did wrong of late.
+    strikes: BTreeMap<ValidatorIndex, u32>,
+    peers_low: BTreeMap<ValidatorIndex, Height>,
+    trim: Trim,
+    /// Length at which the log is trimmed next, in bytes.
+    log_bytes_max: u64,
+    /// Transactions written to the durable pool since it was compacted.
+    pool_logged: usize,
+    last_resend: u64,
+    last_report: u64,
+    fault: Option<String>,
+    alarms: VecDeque<String>,
+}
+
+impl<P: Ports> Driver<P> {
+    /// From a replica that was born or restored. [`Driver::start`] follows.
+    pub fn new(
+        replica: Replica,
+        deadline: Option<TimestampMs>,
+        settings: Settings,
+        transport: P::Transport,
+        log: P::Log,
+        workers: P::Workers,
+        verifier: P::Verifier,
+    ) -> Self {
+        let waiting = replica.waiting();
+        Self {
+            entered: waiting.view,
+            restoring: (waiting.delivered > waiting.executed).then_some(waiting.delivered),
+            replica,
+            transport,
+            log,
+            workers,
+            verifier,
+            pool: Pool::new(settings.pool),
+            now: 0,
+            clock: TimestampMs::ZERO,
+            candidates: Vec::new(),
+            checked: HashMap::new(),
+            checked_order: VecDeque::new(),
+            executing: 0,
+            deadline,
+            postponed: None,
+            asked: None,
+            batch_turn: 0,
+            serving: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            peers_low: BTreeMap::new(),
+            trim: Trim::Idle,
+            log_bytes_max: settings.log_bytes_max,
+            pool_logged: 0,
+            last_resend: 0,
+            last_report: 0,
+            fault: None,
+            alarms: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// Performs the first step: the birth record, or what a restart says and executes again. Before any input.
+    pub fn start(&mut self, step: Step, now: u64, clock: TimestampMs) {
+        (self.now, self.clock) = (now, clock);
+        self.commit(step);
+    }
+
+    /// Takes in all that has come, decides, makes it durable with one sync, and acts.
+    ///
+    /// `now` is a monotone clock in ms, `clock` the wall clock. To be called at least every few hundredths of the view
+    /// time-out, with or without inputs.
+    pub fn handle(&mut self, inputs: impl IntoIterator<Item = Input>, now: u64, clock: TimestampMs) {
+        (self.now, self.clock) = (now.max(self.now), clock);
+        let mut step = Step::default();
+        let deadline = self.deadline.into_iter().chain(self.pool.first_expiry()).min();
+        self.feed(Event::Waiting { oldest: self.pool.oldest(clock), deadline }, &mut step);
+        self.feed(Event::Tick { now: self.now, clock }, &mut step);
+        for input in inputs {
+            match input {
+                Input::Connected(peer) => self.feed(Event::Connected(peer), &mut step),
+                Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
+                Input::Submit(candidate) => self.admit(candidate),
+                Input::Lookup { id, reply } => (reply.0)(self.pool.get(&id).map(|tx| tx.expires_at())),
+                Input::Answer(answer) => self.on_answer(answer, &mut step),
+            }
+        }
+        self.check_candidates();
+        self.propose(&mut step);
+        self.commit(step);
+        self.resend();
+        self.trim_log();
+        self.report();
+    }
+
+    /// One event for the replica; nothing once a write has failed.
+    fn feed(&mut self, event: Event, step: &mut Step) {
+        if self.fault.is_none() {
+            step.merge(self.replica.on(event));
+        }
+    }
+
+    /// One sync for all records, then the effects (R3).
+    fn commit(&mut self, step: Step) {
+        match step.commit(&mut self.log) {
+            Ok(effects) => effects.into_iter().for_each(|effect| self.perform(effect)),
+            Err(error) => self.fail(format!("the consensus log cannot be written: {error}")),
+        }
+    }
+
+    /// No disk, no vote. What a failed write leaves in memory is ahead of the disk, so nothing leaves this node any more
+    /// but answers to reads.
+    fn fail(&mut self, why: String) {
+        if self.fault.is_none() {
+            error!(%why, "voting has stopped; reads are served; repair, then restart this node");
+            self.fault = Some(why);
+        }
+    }
+
+    /// The primary's part (R7): an idle pipeline takes whatever there is, a busy one only full batches.
+    fn propose(&mut self, step: &mut Step) {
+        let params = self.replica.config().set.params.clone();
+        let (txs_max, bytes_max) =
+            (params.batch_txs_max as usize, (params.batch_bytes_max as usize).saturating_sub(BATCH_OVERHEAD));
+        while self.fault.is_none() && self.restoring.is_none() {
+            let Some(opening) = self.replica.opening() else { return };
+            let (txs, bytes) = self.pool.waiting();
+            let full = txs >= txs_max || bytes.saturating_add(epione_types::tx::MAX_TX_BYTES) >= bytes_max;
+            // Until the entering of a view is performed, its lapsed offers are not waiting yet.
+            if opening.view != self.entered || txs == 0 || !(opening.idle || full) {
+                return;
+            }
+            let batch = self.pool.cut(self.clock, txs_max, bytes_max, &params);
+            if batch.is_empty() {
+                return;
+            }
+            let txs = batch.iter().map(|tx| tx.signed.clone()).collect();
+            let proposer = self.replica.config().me;
+            let payload = Arc::new(Payload::new(Batch::Proposed { proposer, stamp: self.clock, txs }));
+            self.remember(payload.digest(), batch);
+            self.feed(Event::Propose { view: opening.view, height: opening.height, payload }, step);
+        }
+    }
+
+    /// Keeps a batch's checked transactions until it is delivered.
+    fn remember(&mut self, digest: Hash, txs: Vec<Checked>) {
+        if self.checked.insert(digest, txs).is_none() {
+            self.checked_order.push_back(digest);
+        }
+        let window = usize::try_from(self.replica.config().set.params.window).unwrap_or(64);
+        while self.checked_order.len() > window.saturating_mul(4) {
+            if let Some(oldest) = self.checked_order.pop_front() {
+                self.checked.remove(&oldest);
+            }
+        }
+    }
+
+    /// A long log gets a new beginning: what still binds is written again, and everything before is dropped once the
+    /// store needs it no more (R4).
+    fn trim_log(&mut self) {
+        if self.trim != Trim::Idle || self.log.bytes() <= self.log_bytes_max || self.fault.is_some() {
+            return;
+        }
+        let (low, index) = (self.replica.low(), self.log.position());
+        match self.log.append_and_sync(&self.replica.live_records()) {
+            Ok(()) => {
+                self.trim = Trim::UntilSynced { low, index };
+                self.workers.start(Job::SyncStore);
+            }
+            Err(error) => self.fail(format!("the consensus log cannot be written: {error}")),
+        }
+    }
+
+    fn on_synced(&mut self, height: Height) {
+        let Trim::UntilSynced { low, index } = core::mem::replace(&mut self.trim, Trim::Idle) else { return };
+        if height < low {
+            return; // all of it stays until the next time
+        }
+        if let Err(error) = self.log.drop_below(index) {
+            self.fail(format!("old files of the consensus log cannot be removed: {error}"));
+        }
+        // The file that is written to stays whole: not to begin anew with every round.
+        self.log_bytes_max = self.settings.log_bytes_max.max(self.log.bytes().saturating_mul(2));
+    }
+
+    /// Says what the node waits for, now and then, if it is not just transactions.
+    fn report(&mut self) {
+        if self.now.saturating_sub(self.last_report) < REPORT_EVERY {
+            return;
+        }
+        self.last_report = self.now;
+        let waiting = self.replica.waiting();
+        if let Some(fault) = &self.fault {
+            error!(%fault, "voting has stopped");
+        } else if waiting.text != "transactions" || waiting.delivered > waiting.executed {
+            info!(
+                waiting_for = %waiting.text, missing = ?waiting.missing, view = %waiting.view, primary = %waiting.primary,
+                low = %waiting.low, executed = %waiting.executed, mempool = self.pool.size().txs, "waiting"
+            );
+        }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> DriverStatus {
+        DriverStatus {
+            waiting: self.replica.waiting(),
+            pool: self.pool.size(),
+            executing: self.executing,
+            fault: self.fault.clone(),
+            alarms: self.alarms.iter().cloned().collect(),
+            peers_low: self.peers_low.clone(),
+        }
+    }
+
+    /// Certificate of the highest certified and executed height.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.replica.low_certificate()
+    }
+
+    /// The transport and the log, when the node is stopped.
+    pub fn into_ports(self) -> (P::Transport, P::Log, P::Workers) {
+        (self.transport, self.log, self.workers)
+    }
+}

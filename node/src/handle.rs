@@ -1,0 +1,383 @@
+//! What the gRPC services (and anybody else in this process) do with a node.
+//!
+//! ```text
+//!  submit ─▶ parse ─▶ driver: room, signatures, durable ─▶ ACCEPTED ─▶ feed: COMMITTED ─▶ CERTIFIED
+//!  outcome / watch: driver (waits here?), then ledger (has a receipt?)
+//!  read: the ledger, on a thread that may block          progress: wakes subscribers, who read from their cursor on
+//!  status: the driver's last words, no waiting
+//! ```
+//!
+//! Everything here is cancel-safe: a call that is dropped leaves a transaction as it is, and nothing else behind.
+//! Tested by `tests/node.rs`.
+
+use std::sync::Arc;
+
+use epione_consensus::Tip;
+use epione_ledger::chain::{Chain, ChainError, Located};
+use epione_types::id::OrgId;
+use epione_types::{
+    BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId, ValidatorIndex,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::driver::{DriverStatus, Input, LookupReply};
+use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
+use crate::mempool::Account;
+use crate::network::{Network, PeerStatus};
+use crate::ports::{Admitted, Candidate, Origin, Refused, Reply};
+use crate::validate::{Malformed, parse};
+
+/// Reads of the ledger at a time; more wait.
+const READS_MAX: usize = 32;
+
+/// How far a transaction must be before a call answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Checked and taken by this node.
+    Accepted,
+    /// Executed here: one node's word.
+    Committed,
+    /// In a block that a quorum vouches for.
+    Certified,
+}
+
+/// A receipt and the block it stands in.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    found: Found,
+}
+
+impl Committed {
+    /// What became of it.
+    #[must_use]
+    pub fn receipt(&self) -> &Receipt {
+        self.found.receipt()
+    }
+    /// The block: header and all receipts, for the Merkle path.
+    #[must_use]
+    pub fn block(&self) -> &Arc<Block> {
+        self.found.block()
+    }
+    /// Index of the receipt.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.found.index()
+    }
+}
+
+/// Why a block is final: a certificate of it or of a later one, and the headers between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finality {
+    /// Headers above the block, ascending, the certified one last; empty if the block itself is certified.
+    pub descendants: Vec<BlockHeader>,
+    /// The certificate.
+    pub certificate: Certificate,
+}
+
+/// What this node knows of a transaction.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Nothing.
+    Unknown,
+    /// It waits to be ordered, or is being executed.
+    Pending {
+        /// Last block time at which it may commit.
+        expires_at: TimestampMs,
+    },
+    /// It has a receipt.
+    Committed(Committed),
+    /// It has a receipt, and a quorum vouches for it.
+    Certified(Committed, Finality),
+    /// It can never commit any more: a block's time has passed its `expires_at` without it. The proof is its absence
+    /// under the first header past `expires_at`.
+    Expired,
+}
+
+/// Why a transaction was not taken. It leaves no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It is not what a transaction must be (INVALID_ARGUMENT).
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Refused at the door.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The node is stopping, or its store fails (UNAVAILABLE).
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// The node cannot answer (UNAVAILABLE).
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// It stops.
+    #[error("this node is stopping")]
+    Stopping,
+    /// Its store fails.
+    #[error("this node's ledger cannot be read: {0}")]
+    Ledger(#[from] ChainError),
+    /// Block {0} is named by the index or a certificate, and is not in the store.
+    #[error("block {0} is missing in this node's ledger; run `epione ledger verify`")]
+    Missing(Height),
+}
+
+/// What a submission came to.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The transaction.
+    pub id: TxId,
+    /// Taken now and on disk here; a crash of this node does not lose it.
+    pub durable: bool,
+    /// How far it is; at least at the level asked for, or expired.
+    pub outcome: Outcome,
+}
+
+/// How a node is.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Consensus and mempool.
+    pub driver: DriverStatus,
+    /// The ledger's tip.
+    pub tip: Tip,
+    /// Highest certified height in the store.
+    pub certified: Height,
+    /// Wall clock of this snapshot.
+    pub at: TimestampMs,
+}
+
+pub(crate) struct Inner {
+    pub(crate) genesis: Genesis,
+    pub(crate) chain: ChainId,
+    pub(crate) me: ValidatorIndex,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) ledger: Arc<Chain>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) status: watch::Receiver<Arc<Status>>,
+    pub(crate) network: Network,
+    pub(crate) reads: Semaphore,
+}
+
+/// A running node, as seen from inside its process. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle(Arc<Inner>);
+
+impl core::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NodeHandle")
+            .field("chain", &self.0.chain)
+            .field("me", &self.0.me)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NodeHandle {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn reads() -> Semaphore {
+        Semaphore::new(READS_MAX)
+    }
+
+    /// The agreed beginning.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.0.genesis
+    }
+
+    /// The chain.
+    #[must_use]
+    pub fn chain_id(&self) -> ChainId {
+        self.0.chain
+    }
+
+    /// This validator's place in the set.
+    #[must_use]
+    pub fn validator(&self) -> ValidatorIndex {
+        self.0.me
+    }
+
+    /// Submits a transaction of a client of `organisation`, whose share of the mempool it is counted in, and waits for a
+    /// level. Waiting for a full inbox is the stream's back-pressure.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: it was not taken and leaves no outcome. (When the node stops while it waits for more than
+    /// [`Level::Accepted`], the outcome is unknown.)
+    pub async fn submit(
+        &self,
+        tx: SignedTx,
+        organisation: OrgId,
+        level: Level,
+    ) -> Result<Submitted, SubmitError> {
+        let parsed = parse(tx, self.0.chain)?;
+        let (id, expires_at) = (parsed.id(), parsed.expires_at());
+        // Before it is offered: no block can slip between.
+        let wait = (level > Level::Accepted).then(|| self.0.feed.wait(id, Some(expires_at)));
+        let (reply, word) = oneshot::channel();
+        let reply = Reply::new(move |word| drop(reply.send(word)));
+        let origin = Origin::Client(Account::Client(organisation), reply);
+        self.input(Input::Submit(Candidate { parsed, origin })).await?;
+        let admitted = word.await.map_err(|_| NodeError::Stopping)??;
+        let durable = matches!(admitted, Admitted::New { durable: true });
+        let outcome = match (admitted, wait) {
+            (Admitted::New { .. } | Admitted::Pending, None) => Outcome::Pending { expires_at },
+            (Admitted::Ordered, None) => {
+                let mut wait = self.0.feed.wait(id, Some(expires_at));
+                self.settled(id, &mut wait, Level::Committed, false).await?
+            }
+            (admitted, Some(mut wait)) => {
+                let fresh = matches!(admitted, Admitted::New { .. });
+                self.settled(id, &mut wait, level, fresh).await?
+            }
+        };
+        Ok(Submitted { id, durable, outcome })
+    }
+
+    /// What this node knows of a transaction now.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn outcome(&self, id: TxId) -> Result<Outcome, NodeError> {
+        // The driver first: what it knows no more has a receipt by the time the ledger is asked.
+        let pending = self.lookup(id).await?;
+        match self.committed(id).await? {
+            Some(committed) => self.with_finality(committed).await,
+            None => Ok(pending.map_or(Outcome::Unknown, |expires_at| Outcome::Pending { expires_at })),
+        }
+    }
+
+    /// Waits until a transaction is as far as `level`, or expired. For one that this node does not know it waits for it
+    /// to come; bound that with a deadline.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn wait_for(&self, id: TxId, level: Level) -> Result<Outcome, NodeError> {
+        let expires_at = self.lookup(id).await?;
+        let mut wait = self.0.feed.wait(id, expires_at);
+        if level == Level::Accepted && expires_at.is_some() {
+            return self.outcome(id).await;
+        }
+        self.settled(id, &mut wait, level, false).await
+    }
+
+    /// Waits until the block at `height`, or one above it, is certified.
+    ///
+    /// # Errors
+    /// The node stops.
+    pub async fn certified(&self, height: Height) -> Result<Progress, NodeError> {
+        let mut progress = self.0.feed.progress();
+        let reached = progress.wait_for(|progress| progress.certified >= height).await;
+        reached.map(|progress| *progress).map_err(|_| NodeError::Stopping)
+    }
+
+    /// How far the ledger is; changes with every block and certificate. For subscribers: wait for a change, then read the
+    /// ledger from the cursor on. Nothing is lost by being slow.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.0.feed.progress()
+    }
+
+    /// How the node is; a new value several times a second.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.0.status.borrow().clone()
+    }
+
+    /// Links to the other validators.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.0.network.peers()
+    }
+
+    /// Reads the ledger on a thread that may block; at most a few at a time.
+    ///
+    /// # Errors
+    /// The node stops, or the store failed.
+    pub async fn read<T: Send + 'static, E: Into<NodeError> + Send + 'static>(
+        &self,
+        read: impl FnOnce(&Arc<Chain>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let _permit = self.0.reads.acquire().await.map_err(|_| NodeError::Stopping)?;
+        let ledger = self.0.ledger.clone();
+        let done = tokio::task::spawn_blocking(move || read(&ledger)).await;
+        done.map_err(|_| NodeError::Stopping)?.map_err(Into::into)
+    }
+
+    /// Why the block at `height` is final; none while no certificate vouches for it.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn finality(&self, height: Height) -> Result<Option<Finality>, NodeError> {
+        let certified = self.0.feed.progress().borrow().certified;
+        if height > certified || height == Height::ZERO {
+            return Ok(None);
+        }
+        self.read(move |chain| finality(chain, height)).await
+    }
+
+    async fn input(&self, input: Input) -> Result<(), NodeError> {
+        self.0.inbox.send(input).await.map_err(|_| NodeError::Stopping)
+    }
+
+    async fn lookup(&self, id: TxId) -> Result<Option<TimestampMs>, NodeError> {
+        let (reply, word) = oneshot::channel();
+        let reply = LookupReply::new(move |known| {
+            // Whoever does not listen any more has given up.
+            let _ = reply.send(known);
+        });
+        self.input(Input::Lookup { id, reply }).await?;
+        word.await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// The receipt as stored.
+    async fn committed(&self, id: TxId) -> Result<Option<Committed>, NodeError> {
+        self.read(move |chain| {
+            let Some(Located { height, index }) = chain.locate(id)? else { return Ok(None) };
+            let (Some(header), Some(receipts)) = (chain.header(height)?, chain.receipts(height)?) else {
+                return Err(NodeError::Missing(height));
+            };
+            let found = Found::new(Arc::new(Block { header, receipts }), index);
+            found.map(|found| Some(Committed { found })).ok_or(NodeError::Missing(height))
+        })
+        .await
+    }
+
+    /// Waits for the receipt, and for its certificate if asked. `fresh`: the ledger cannot have had it before the wait.
+    async fn settled(
+        &self,
+        id: TxId,
+        wait: &mut Wait,
+        level: Level,
+        fresh: bool,
+    ) -> Result<Outcome, NodeError> {
+        let stored = if fresh { None } else { self.committed(id).await? };
+        let committed = match stored {
+            Some(committed) => committed,
+            None => match wait.word().await {
+                Some(Word::Committed(found)) => Committed { found },
+                Some(Word::Expired) => return Ok(Outcome::Expired),
+                None => return Err(NodeError::Stopping),
+            },
+        };
+        if level < Level::Certified {
+            return Ok(Outcome::Committed(committed));
+        }
+        self.certified(committed.block().header.height).await?;
+        self.with_finality(committed).await
+    }
+
+    async fn with_finality(&self, committed: Committed) -> Result<Outcome, NodeError> {
+        Ok(match self.finality(committed.block().header.height).await? {
+            Some(finality) => Outcome::Certified(committed, finality),
+            None => Outcome::Committed(committed),
+        })
+    }
+}
+
+/// The lowest certificate at or above a block, and the headers on the way to it.
+fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainError> {
+    let Some(certificate) = chain.certificate_from(height)? else { return Ok(None) };
+    let heights = (height.next().0..=certificate.height.0).map(Height);
+    let descendants = heights.filter_map(|height| chain.header(height).transpose());
+    Ok(Some(Finality { descendants: descendants.collect::<Result<_, _>>()?, certificate }))
+}

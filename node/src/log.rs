@@ -1,0 +1,157 @@
+//! The consensus log on a disk: records of consensus in the ledger's write-ahead log.
+//!
+//! A log that was trimmed begins with a birth record and what bound the validator then. A crash may leave the older
+//! files in place; [`Records::resumable`] then drops from them what the new beginning replaces, and keeps what the store
+//! may need again: batches, and what was sealed and certified. Tested below and by `tests/cluster.rs`.
+
+use epione_consensus::{Record, Wal};
+use epione_ledger::disk::Disk;
+use epione_ledger::wal::{self, WalConfig, WalError};
+use epione_types::codec::CodecError;
+
+use crate::ports::Log;
+
+/// Sizes of the consensus log: a new beginning is one append.
+const CONFIG: WalConfig = WalConfig { segment_bytes: 64 << 20, append_bytes_max: 256 << 20 };
+
+/// Why the log cannot be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk, or what stands on it.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A record of another program.
+    #[error("record {index} of the consensus log does not decode: {why}; was it written by another version?")]
+    Record {
+        /// Its index.
+        index: u64,
+        /// What is wrong.
+        why: CodecError,
+    },
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct ConsensusLog<D>(wal::Wal<D>);
+
+impl<D: Disk> ConsensusLog<D> {
+    /// Opens the log of a directory, or begins one, and reads it.
+    ///
+    /// # Errors
+    /// [`LogError`]: a log that is not certainly whole is refused (R26).
+    pub fn open(disk: D) -> Result<(Self, Records), LogError> {
+        let (mut records, mut bad) = (Vec::new(), None);
+        let wal = wal::Wal::open(disk, CONFIG, |index, bytes| match Record::decode(bytes) {
+            Ok(record) => records.push(record),
+            Err(why) => bad = bad.take().or(Some(LogError::Record { index, why })),
+        })?;
+        match bad {
+            Some(error) => Err(error),
+            None => Ok((Self(wal), Records(records))),
+        }
+    }
+
+    /// Gives the disk back.
+    pub fn close(self) -> D {
+        self.0.close()
+    }
+}
+
+impl<D: Disk> Wal for ConsensusLog<D> {
+    type Error = WalError;
+    fn append_and_sync(&mut self, records: &[Record]) -> Result<(), WalError> {
+        let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
+        self.0.append_and_sync(&encoded).map(|_| ())
+    }
+}
+
+impl<D: Disk> Log for ConsensusLog<D> {
+    fn position(&self) -> u64 {
+        self.0.next_index()
+    }
+    fn bytes(&self) -> u64 {
+        self.0.segments().map(|segment| segment.bytes).sum()
+    }
+    fn drop_below(&mut self, index: u64) -> Result<(), WalError> {
+        self.0.trim_below(index)
+    }
+}
+
+/// What a log holds, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records(Vec<Record>);
+
+impl Records {
+    /// Nothing was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a replica is restored from. Votes and views before the newest birth record are all in what follows it; the
+    /// batches and seals before it may be above the store's tip, if the store lost its end.
+    #[must_use]
+    pub fn resumable(self) -> Vec<Record> {
+        let born = self.0.iter().rposition(|record| matches!(record, Record::Born { .. })).unwrap_or(0);
+        let mut earlier = self.0;
+        let mut records = earlier.split_off(born);
+        let keep = |record: &Record| match record {
+            Record::Batch { .. } | Record::Sealed { .. } | Record::Certified(_) => true,
+            Record::Born { .. }
+            | Record::Accepted(_)
+            | Record::Prepared(_)
+            | Record::Asked(_)
+            | Record::Entered(_) => false,
+        };
+        earlier.retain(keep);
+        let after_birth = records.len().min(1);
+        records.splice(after_birth..after_birth, earlier);
+        records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use epione_ledger::disk::MemoryDisk;
+    use epione_types::{ChainId, Epoch, Hash, Height, PublicKey};
+
+    fn born() -> Record {
+        Record::Born { version: 1, key: PublicKey([1; 32]), chain: ChainId([2; 32]) }
+    }
+    fn sealed(height: u64) -> Record {
+        let (digest, header_hash) = (Hash([1; 32]), Hash([2; 32]));
+        Record::Sealed { epoch: Epoch(0), height: Height(height), digest, header_hash }
+    }
+
+    #[test]
+    fn records_come_back_in_order_and_trimming_drops_whole_files_only() {
+        let (mut log, records) = ConsensusLog::open(MemoryDisk::new()).unwrap();
+        assert!(records.is_empty());
+        log.append_and_sync(&[born(), sealed(1)]).unwrap();
+        log.append_and_sync(&[sealed(2)]).unwrap();
+        assert_eq!(log.position(), 3);
+        log.drop_below(2).unwrap();
+        let (log, records) = ConsensusLog::open(log.close()).unwrap();
+        assert_eq!(records, Records(vec![born(), sealed(1), sealed(2)]));
+        assert_eq!(log.position(), 3);
+        assert!(log.bytes() > 0);
+    }
+
+    #[test]
+    fn a_new_beginning_replaces_votes_but_not_what_the_store_may_need() {
+        let records = vec![born(), sealed(1), sealed(2), born(), sealed(3)];
+        let resumable = Records(records).resumable();
+        assert_eq!(resumable, [born(), sealed(1), sealed(2), sealed(3)]);
+        assert_eq!(Records(vec![born(), sealed(1)]).resumable(), [born(), sealed(1)]);
+        assert_eq!(Records(Vec::new()).resumable(), []);
+    }
+
+    #[test]
+    fn a_record_of_another_program_is_refused() {
+        let mut wal = wal::Wal::open(MemoryDisk::new(), CONFIG, |_, _| {}).unwrap();
+        wal.append_and_sync(&[[9u8; 5]]).unwrap();
+        let error = ConsensusLog::open(wal.close()).unwrap_err();
+        assert!(matches!(error, LogError::Record { index: 0, .. }), "{error}");
+    }
+}

@@ -1,0 +1,278 @@
+//! What the driver needs from the world: four ports, and the values that pass them.
+//!
+//! The node implements them with libp2p, files and threads; tests and the simulator with queues and maps. The driver
+//! never waits on a port: sending drops what does not fit, jobs are counted before they are started.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use epione_consensus::{Evidence, Payload, Wal};
+use epione_types::{BlockHeader, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex};
+
+use crate::mempool::{Account, Full};
+use crate::network::Class;
+use crate::validate::{Checked, Parsed};
+
+/// Port: bytes to other validators. Lossy; never waits.
+pub trait Transport {
+    /// Sends to one validator, or drops.
+    fn send(&mut self, to: ValidatorIndex, class: Class, frame: Bytes);
+    /// Sends to all others, or drops.
+    fn broadcast(&mut self, class: Class, frame: Bytes);
+    /// Cuts off a peer that breaks the rules, for a while.
+    fn disconnect(&mut self, peer: ValidatorIndex, reason: &str);
+}
+
+/// Port: the consensus log: records under consecutive indexes.
+pub trait Log: Wal<Error: Display> {
+    /// Index that the next record gets. Only grows, restarts and trimming included.
+    fn position(&self) -> u64;
+    /// Bytes of the whole log.
+    fn bytes(&self) -> u64;
+    /// Drops records below `index`, as far as they fill files of their own.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    fn drop_below(&mut self, index: u64) -> Result<(), Self::Error>;
+}
+
+/// Port: work that must not hold up consensus. Each job gives at most one [`Answer`], fed back as an input. Jobs of one
+/// [`Lane`] are done in order. Never waits: the driver bounds what it starts.
+pub trait Workers {
+    /// Starts a job.
+    fn start(&mut self, job: Job);
+}
+
+/// Which worker does a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Signatures.
+    Verify,
+    /// Executing and storing: the one writer.
+    Write,
+    /// Reading for peers.
+    Serve,
+}
+
+/// Work outside the consensus loop.
+#[derive(Debug)]
+pub enum Job {
+    /// Verify signatures; make clients' transactions durable.
+    Check(Vec<Candidate>),
+    /// R8.
+    Validate {
+        /// Which batch.
+        payload: Arc<Payload>,
+        /// For each of its transactions, the one of the same id that was checked before.
+        known: Vec<Option<Checked>>,
+    },
+    /// Execute on top of the block below, store, answer with the header.
+    Execute {
+        /// Height.
+        height: Height,
+        /// What.
+        payload: Arc<Payload>,
+        /// Its transactions, if they were checked here; else a quorum vouches for them.
+        txs: Option<Vec<Checked>>,
+        /// Log position that the block stems from (R26).
+        position: u64,
+    },
+    /// Store a certificate.
+    Certify(Certificate),
+    /// Keep proof against a validator.
+    Keep(Evidence),
+    /// Make everything stored so far survive a power cut.
+    SyncStore,
+    /// Write the durable pool anew with only these.
+    CompactPool(Vec<(Account, Checked)>),
+    /// Read blocks for a peer.
+    ReadBlocks {
+        /// Who asks.
+        peer: ValidatorIndex,
+        /// First height.
+        from: Height,
+        /// Last height.
+        to: Height,
+    },
+    /// Read a batch for a peer.
+    ReadBatch {
+        /// Who asks.
+        peer: ValidatorIndex,
+        /// Its height.
+        height: Height,
+        /// Its digest.
+        digest: Hash,
+    },
+}
+
+impl Job {
+    /// Who does it.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Check(_) | Self::Validate { .. } | Self::CompactPool(_) => Lane::Verify,
+            Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
+            Self::ReadBlocks { .. } | Self::ReadBatch { .. } => Lane::Serve,
+        }
+    }
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of [`Job::Check`].
+    Checked(Vec<Verdict>),
+    /// Of [`Job::Validate`]: the transactions, or why the batch is invalid.
+    Validated {
+        /// Which batch.
+        digest: Hash,
+        /// Its transactions.
+        result: Result<Vec<Checked>, String>,
+    },
+    /// Of [`Job::Execute`].
+    Executed {
+        /// The block.
+        header: BlockHeader,
+        /// Its transactions.
+        ids: Vec<TxId>,
+        /// When something in the state next waits for time (R11).
+        deadline: Option<TimestampMs>,
+    },
+    /// Of [`Job::SyncStore`]: blocks up to this height survive a power cut.
+    Synced(Height),
+    /// Of [`Job::ReadBlocks`] and [`Job::ReadBatch`]: nothing, or a frame for the one who asked.
+    Read {
+        /// Who asked.
+        peer: ValidatorIndex,
+        /// For it.
+        frame: Option<Bytes>,
+    },
+    /// The job failed for want of disk or store: stop voting.
+    Failed(String),
+}
+
+/// A transaction at the door.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Parsed; its signatures are not looked at yet.
+    pub parsed: Parsed,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a transaction comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A client of this node.
+    Client(Account, Reply),
+    /// A validator that forwards its clients'.
+    Peer(ValidatorIndex),
+}
+
+impl Origin {
+    /// Whose share it is counted in.
+    #[must_use]
+    pub const fn account(&self) -> Account {
+        match self {
+            Self::Client(account, _) => *account,
+            Self::Peer(peer) => Account::Peer(*peer),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Where it came from.
+    pub origin: Origin,
+    /// Encoded size, as reserved in the pool.
+    pub bytes: usize,
+    /// What it is.
+    pub found: Found,
+}
+
+/// A transaction after its check.
+#[derive(Debug)]
+pub enum Found {
+    /// All signatures are valid.
+    Good {
+        /// It.
+        tx: Checked,
+        /// Is it on disk? (Clients' only.)
+        durable: bool,
+    },
+    /// A signature is not.
+    BadSignature,
+    /// It has a receipt already.
+    Executed,
+}
+
+/// The driver's word to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// Taken, and on its way to all validators.
+    New {
+        /// It survives a crash of this node.
+        durable: bool,
+    },
+    /// It waits here already.
+    Pending,
+    /// It has a receipt, or gets it with the next block.
+    Ordered,
+}
+
+/// Why a transaction is not taken. It leaves no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No room (RESOURCE_EXHAUSTED).
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// A signature is not valid.
+    #[error("a signature is not valid for the body and its key")]
+    Signature,
+    /// Its time has passed.
+    #[error("expires_at is {expires_at}, the ledger's time is {now} already")]
+    Expired {
+        /// Asked.
+        expires_at: TimestampMs,
+        /// The later of block time and clock.
+        now: TimestampMs,
+    },
+    /// It asks to be kept for too long.
+    #[error("expires_at is {expires_at}, at most {limit} is possible now")]
+    TooFarAhead {
+        /// Asked.
+        expires_at: TimestampMs,
+        /// The latest possible.
+        limit: TimestampMs,
+    },
+    /// This node takes nothing now (UNAVAILABLE): try another one.
+    #[error("this node takes no transactions: {0}; submit to another node")]
+    Unavailable(String),
+}
+
+/// Called once with the driver's word. Must not block.
+pub struct Reply(Box<dyn FnOnce(Result<Admitted, Refused>) + Send>);
+
+impl Reply {
+    /// From a closure.
+    pub fn new(reply: impl FnOnce(Result<Admitted, Refused>) + Send + 'static) -> Self {
+        Self(Box::new(reply))
+    }
+    /// Nobody listens: a transaction out of the durable pool.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::new(|_| ())
+    }
+    /// Says it.
+    pub fn say(self, word: Result<Admitted, Refused>) {
+        (self.0)(word);
+    }
+}
+
+impl core::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Reply")
+    }
+}
