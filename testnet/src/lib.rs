@@ -1,3 +1,4 @@
 //! A local network of real processes, and the simulator.
 
 pub mod bundles;
+pub mod local;
