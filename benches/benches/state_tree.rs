@@ -11,7 +11,11 @@ use std::{
 
 use epione_ledger::{
     state_proof::{self, StateLeaf},
-    tree::{Changes, StateTree},
+    store::{Batch, SledStore, Store},
+    tree::{
+        Changes, StateTree,
+        checkpoint::{self, Checkpoint},
+    },
 };
 use epione_types::Height;
 
@@ -112,4 +116,61 @@ fn main() {
         siblings += proof.siblings.len();
     }
     println!("proof at height {oldest}: {:.2?}, {:.1} siblings", summary(times)[0], siblings as f64 / 1e4);
+
+    let dir = std::env::temp_dir().join(format!("epione-bench-{}", std::process::id()));
+    let store = SledStore::open(&dir, 128 << 20).expect("a store in the temporary folder");
+    persist(&store, keys, &mut seed);
+    restart(&store, &tree);
+    drop(store);
+    std::fs::remove_dir_all(&dir).expect("the folder is ours");
+}
+
+/// What a block's changes cost in sled: for the tree alone, and beside them the state itself.
+fn persist(store: &SledStore, keys: u64, seed: &mut u64) {
+    let (mut for_tree, mut for_state) = (Vec::new(), Vec::new());
+    for block in 0u32..40 {
+        let numbers: Vec<u64> = (0..TOUCHED).map(|_| random(seed) % keys).collect();
+        let writes: Vec<_> = numbers.iter().map(|number| (key(*number), value(*number))).collect();
+        let changes = Changes::of(writes.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))));
+        let start = Instant::now();
+        let mut batch = Batch::new();
+        for (part, at) in changes.encode().chunks(4096).zip(0u16..) {
+            batch.put([b"c".as_slice(), &block.to_be_bytes(), &at.to_be_bytes()].concat(), part);
+        }
+        store.apply(batch).expect("written");
+        for_tree.push(start.elapsed());
+        let start = Instant::now();
+        let mut batch = Batch::new();
+        for (key, value) in &writes {
+            batch.put([b"s".as_slice(), key].concat(), value.as_slice());
+        }
+        store.apply(batch).expect("written");
+        for_state.push(start.elapsed());
+        store.sync().expect("synced");
+    }
+    let [tree, state] = [for_tree, for_state].map(|times| micros_per(summary(times)[0], TOUCHED));
+    println!(
+        "persisting: {tree:.2} us per key for the tree's changes, {state:.2} beside it for the state itself"
+    );
+}
+
+fn restart(store: &SledStore, tree: &StateTree) {
+    let start = Instant::now();
+    let (mut writing, mut longest) = (Checkpoint::begin(store, b't', tree).expect("begun"), Duration::ZERO);
+    loop {
+        let start = Instant::now();
+        let mut batch = Batch::new();
+        let done = writing.step(tree, &mut batch, 16).expect("remembered");
+        store.apply(batch).expect("written");
+        longest = longest.max(start.elapsed());
+        if done {
+            break;
+        }
+    }
+    store.sync().expect("synced");
+    println!("checkpoint written: {:.2?}, longest step {longest:.2?}", start.elapsed());
+    let start = Instant::now();
+    let loaded = checkpoint::load(store, b't').expect("whole").expect("written");
+    println!("restart from the checkpoint, root checked: {:.2?}", start.elapsed());
+    assert_eq!(loaded.root(), tree.root_at(writing.height()).expect("remembered"));
 }

@@ -42,11 +42,15 @@ impl Changes {
         Self::sorted(changes.collect())
     }
 
-    /// These changes, then `later` ones, as one.
+    /// The changes of several blocks in a row as those of one, sorted once.
+    pub fn merged(blocks: impl IntoIterator<Item = Self>) -> Self {
+        Self::sorted(blocks.into_iter().flat_map(|block| block.0).collect())
+    }
+
+    /// These changes, then `later` ones, as one. For many blocks see [`Self::merged`].
     #[must_use]
-    pub fn then(mut self, later: &Self) -> Self {
-        self.0.extend_from_slice(&later.0);
-        Self::sorted(self.0)
+    pub fn then(self, later: &Self) -> Self {
+        Self::merged([self, later.clone()])
     }
 
     pub(super) fn sorted(mut changes: Vec<Change>) -> Self {

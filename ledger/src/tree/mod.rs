@@ -21,6 +21,7 @@
 //! Tested by `tests.rs` against a naive tree. Shape and figures: docs/decisions/0001-state-tree.md.
 
 mod changes;
+pub mod checkpoint;
 mod plan;
 mod slab;
 #[cfg(test)]

@@ -200,6 +200,22 @@ fn a_half_that_empties_has_changed() {
 }
 
 #[test]
+fn blocks_merged_are_the_blocks_one_by_one() {
+    let block = |first: u8, value: Option<&'static [u8]>| {
+        let keys: Vec<[u8; 1]> = (first..first + 9).map(|key| [key]).collect();
+        Changes::of(keys.iter().map(|key| (key.as_slice(), value)))
+    };
+    let blocks = [block(0, Some(b"a")), block(5, Some(b"b")), block(3, None), block(7, Some(b"c"))];
+    let (mut one_by_one, mut at_once) = (StateTree::empty(Height(0)), StateTree::empty(Height(0)));
+    for block in &blocks {
+        one_by_one.apply(block);
+    }
+    let then = blocks.iter().fold(Changes::default(), Changes::then);
+    assert_eq!(then, Changes::merged(blocks));
+    assert_eq!(at_once.apply(&then), one_by_one.root());
+}
+
+#[test]
 fn a_block_that_writes_what_is_there_copies_nothing() {
     let changes = Changes::of([(b"a".as_slice(), Some(b"1".as_slice())), (b"b", Some(b"2"))]);
     let mut tree = StateTree::empty(Height(0));
