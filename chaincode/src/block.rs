@@ -92,14 +92,8 @@ fn execute(
     tx: &DecodedTx,
 ) -> Done<Vec<Event>> {
     replay::admit(overlay, block, tx)?;
-    let mut host = Host::new(overlay, block, policy, index, &tx.body.sender, &tx.signers);
-    let done = call(&mut host, &tx.body.call);
-    let events = host.into_events();
-    match done {
-        Ok(()) => overlay.keep_call(),
-        Err(_) => overlay.drop_call(),
-    }
-    done.map(|()| events)
+    let host = Host::new(overlay, block, policy, index, &tx.body.sender, &tx.signers);
+    host.attempt(|host| call(host, &tx.body.call))
 }
 
 fn call(host: &mut Host<'_, '_>, call: &Call) -> Done {

@@ -158,7 +158,8 @@ impl<'s> Overlay<'s> {
 
     /// The call is done: its writes are the block's.
     pub(crate) fn keep_call(&mut self) {
-        self.block.append(&mut self.call);
+        // One by one: `append` would rebuild the whole block's map for every call.
+        self.block.extend(core::mem::take(&mut self.call));
     }
 
     /// The call was refused: it wrote nothing.
@@ -314,14 +315,23 @@ impl<'a, 's> Host<'a, 's> {
         self.signers.contains(key)
     }
 
-    pub(crate) fn into_events(self) -> Vec<Event> {
-        self.events
+    /// All of a call's writes and events, or none.
+    pub(crate) fn attempt(mut self, call: impl FnOnce(&mut Self) -> Done) -> Done<Vec<Event>> {
+        let done = call(&mut self);
+        match done {
+            Ok(()) => self.overlay.keep_call(),
+            Err(_) => self.overlay.drop_call(),
+        }
+        done.map(|()| self.events)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use epione_types::id::{OrgId, PatientId};
+
     use super::*;
+    use crate::identity::Member;
 
     fn entry(key: &str, value: &str) -> Entry {
         (key.into(), value.into())
@@ -338,17 +348,31 @@ mod tests {
         overlay.call.insert("d".into(), Some("2".into()));
         let seen = |limit| overlay.range(b"a", b"z", limit).unwrap();
         assert_eq!(seen(9), [entry("c", "1"), entry("d", "2"), entry("e", "0")]);
-        assert_eq!(seen(2), [entry("c", "1"), entry("d", "2")], "deletions take no place in a page");
+        assert_eq!(seen(3), seen(9), "deletions take no place in a page");
+        assert_eq!(seen(2), [entry("c", "1"), entry("d", "2")]);
         assert_eq!(overlay.range(b"z", b"a", 9).unwrap(), []);
     }
 
     #[test]
-    fn a_dropped_call_wrote_nothing() {
-        let base = BTreeMap::new();
+    fn a_call_applies_whole_or_not_at_all() {
+        let (base, sender) = (BTreeMap::new(), PublicKey([1; 32]));
+        let block =
+            BlockContext { height: Height(1), timestamp: TimestampMs(2), parent_timestamp: TimestampMs(1) };
+        let policy = Policy::default();
         let mut overlay = Overlay::new(&base);
-        overlay.call.insert("a".into(), Some("1".into()));
-        overlay.drop_call();
-        assert_eq!(overlay.into_writes(), Writes::new());
+        let mut run = |id: u8, refusal: Option<Refusal>| {
+            let host = Host::new(&mut overlay, &block, &policy, 0, &sender, &[]);
+            host.attempt(|host| {
+                host.put(&crate::keys::member(&PublicKey([id; 32])), &Member::Patient(PatientId([id; 16])));
+                host.emit(Event::OrganisationRegistered { organisation: OrgId([id; 16]) });
+                refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+            })
+        };
+        assert!(matches!(run(1, Some(Refusal::NotGrantor)), Err(Fault::Refused(Refusal::NotGrantor))));
+        assert_eq!(run(2, None).unwrap().len(), 1);
+        assert!(run(3, Some(Refusal::NotGrantor)).is_err());
+        let written = crate::keys::member(&PublicKey([2; 32])).as_bytes().to_vec();
+        assert_eq!(overlay.into_writes().into_keys().collect::<Vec<_>>(), [written]);
     }
 
     #[test]

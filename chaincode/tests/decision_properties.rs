@@ -23,7 +23,7 @@ use epione_types::codes::{
 };
 use epione_types::genesis::Policy;
 use epione_types::id::{GrantId, LinkId, OpaqueRef, RepresentativeId, StudyId};
-use proptest::collection::{btree_set, vec};
+use proptest::collection::btree_set;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -198,8 +198,9 @@ fn request() -> impl Strategy<Value = Request> {
                 (Role::Registrar, vec![Purpose::Hoperat]),
                 (Role::PublicHealth, vec![Purpose::PubHlth]),
             ]),
+            any::<prop::sample::Index>(),
         )
-            .prop_flat_map(|(hospital, (role, purposes))| (Just(dr(hospital)), Just(role), select(purposes))),
+            .prop_map(|(hospital, (role, purposes), which)| (dr(hospital), role, *which.get(&purposes))),
         1 => Just((Member::Patient(patient("anna")), Role::Patient, Purpose::PatRqt)),
         2 => Just((Member::Representative(mother()), Role::Representative, Purpose::FamRqt)),
         1 => Just((Member::Guest(link()), Role::Guest, Purpose::PatRqt)),
@@ -231,15 +232,15 @@ prop_compose! {
     fn situation()(
         record in a_record(),
         request in request(),
-        rules in vec(any::<()>(), 0..=5).prop_flat_map(|places| {
-            (0_u8..).zip(places).map(|(id, ())| one_grant(id)).collect::<Vec<_>>()
-        }),
+        mut rules in (0..5).map(one_grant).collect::<Vec<_>>(),
+        count in 0..=5_usize,
         cares in any::<bool>(),
         (capable, break_glass, team) in (prop::bool::weighted(0.8), prop::bool::weighted(0.8), prop::bool::weighted(0.8)),
         kind in select(vec![RepresentationKind::Parent, RepresentationKind::Guardian]),
         privacy in of(select(&TIMES[..])),
         override_until in weighted(0.2, select(&TIMES[..])),
     ) -> (Facts, Request) {
+        rules.truncate(count);
         let organisation = Organisation {
             kind: OrganisationKind::PublicHealth,
             status: OrganisationStatus::Active,

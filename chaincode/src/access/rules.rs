@@ -82,12 +82,13 @@ impl<'a> Asked<'a> {
                 (GrantKind::Deny, Err(_)) => {}
             }
         }
-        let prevails = |permit: &&Match<'_>| denials.iter().all(|denial| self.dominates(permit, denial));
-        let narrowest = permits.iter().filter(prevails).min_by_key(|permit| {
-            let unlimited_first = permit.grant.rule.max_uses.is_some();
+        permits.sort_by_cached_key(|permit| {
+            let limited = permit.grant.rule.max_uses.is_some();
             let narrowness = (self.data_rank(&permit.grant.rule), permit.subject, permit.purpose);
-            (Reverse(narrowness), unlimited_first, permit.grant.id)
+            (Reverse(narrowness), limited, permit.grant.id)
         });
+        let prevails = |permit: &&Match<'_>| denials.iter().all(|denial| self.dominates(permit, denial));
+        let narrowest = permits.iter().find(prevails);
         match narrowest {
             Some(permit) => Evaluation::Permit(permit.grant),
             None if !denials.is_empty() => Evaluation::Deny(Reason::DenyExplicit),
@@ -114,7 +115,8 @@ impl<'a> Asked<'a> {
         let purpose = purpose_rank(rule, self.request.purpose).ok_or(Check::Purpose)?;
         pass(rule.kind == GrantKind::Deny || self.unlocks(rule), Check::Labels)?;
         lives(grant, self.now)?;
-        self.parent_lives(rule)?;
+        // A denial stands by itself: were there one with a parent, the parent's end must not open anything.
+        pass(rule.kind == GrantKind::Deny || self.parent_lives(rule), Check::ParentInvalid)?;
         Ok(purpose)
     }
 
@@ -133,12 +135,12 @@ impl<'a> Asked<'a> {
         self.record.labels.iter().all(|label| names(rule, *label) || (wildcard && !label.is_strict()))
     }
 
-    fn parent_lives(&self, rule: &Rule) -> Result<(), Check> {
-        let Some(id) = rule.parent else { return Ok(()) };
-        let parent = self.rules.iter().find(|grant| grant.id == id).ok_or(Check::ParentInvalid)?;
-        let carries =
-            parent.rule.delegable && parent.rule.parent.is_none() && lives(parent, self.now).is_ok();
-        if carries { Ok(()) } else { Err(Check::ParentInvalid) }
+    fn parent_lives(&self, rule: &Rule) -> bool {
+        let Some(id) = rule.parent else { return true };
+        let parent = self.rules.iter().find(|grant| grant.id == id);
+        parent.is_some_and(|parent| {
+            parent.rule.delegable && parent.rule.parent.is_none() && lives(parent, self.now).is_ok()
+        })
     }
 
     /// The permit is at least as narrow as the denial in everything, and narrower in something.
