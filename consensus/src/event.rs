@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use epione_types::{BlockHeader, Certificate, Epoch, Hash, Height, TimestampMs, ValidatorIndex, View};
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::{Kind, Message, SignedVote, Verified, VerifiedBlocks};
 use crate::payload::Payload;
 use crate::record::Record;
@@ -177,8 +179,20 @@ pub enum Misbehavior {
     NewViewList,
 }
 
+/// A statement under this validator's key that it did not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Foreign {
+    /// A vote.
+    Vote(Kind),
+    /// A ViewChange.
+    ViewChange,
+    /// A NewView.
+    NewView,
+}
+
 /// Why voting stopped. Each proves more than f faults, or that this replica is wrong (R31).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// It is logged: a restart does not undo it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Halt {
     /// A quorum vouches for another header.
     Diverged {
@@ -214,8 +228,8 @@ pub enum Halt {
     },
     /// Somebody signs with this validator's key: a second live copy, or the log has lost a vote (R27).
     Impersonated {
-        /// Kind of the foreign statement.
-        what: &'static str,
+        /// The foreign statement.
+        what: Foreign,
         /// Its height, zero for view changes.
         height: Height,
     },
@@ -246,7 +260,7 @@ impl core::fmt::Display for Halt {
             }
             Self::Impersonated { what, height } => write!(
                 f,
-                "a {what} at height {height} signed with this validator's key is not in its log: a second copy runs, or the log lost votes; stop the copy, or take a new key"
+                "a {what:?} at height {height} signed with this validator's key is not in its log: a second copy runs, or the log lost votes; stop the copy, or take a new key"
             ),
         }
     }

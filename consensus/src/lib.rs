@@ -29,7 +29,7 @@ mod sync;
 mod timers;
 mod view_change;
 
-pub use event::{Alarm, Effect, Event, Evidence, Halt, Misbehavior, Step, Wal};
+pub use event::{Alarm, Effect, Event, Evidence, Foreign, Halt, Misbehavior, Step, Wal};
 pub use message::{
     BlocksAnswer, Body, CommitCertificate, FetchedBlock, Kind, Message, NewView, PreparedCertificate,
     Rejected, Signed, SignedVote, SlotStatus, Status, Verified, VerifiedBlocks, Verifying, ViewChange, Vote,

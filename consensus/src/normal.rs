@@ -83,11 +83,16 @@ impl Replica {
         if vote.from == self.config.me {
             self.check_own(&vote, step);
         }
+        if let Some(payload) = payload.as_ref().filter(|payload| self.wanted.contains_key(&payload.digest()))
+        {
+            self.on_batch(payload.clone(), step);
+        }
         if !self.keeps(height, view) {
             return;
         }
-        if digest == null_digest() && !self.is_listed(view, height) {
-            return self.primary_is_faulty(view, Misbehavior::NullBatch, step); // R11
+        if digest == null_digest() && view == self.view && !self.is_listed(view, height) {
+            let proof = vec![Message::Proposal(vote, None)];
+            return self.primary_is_faulty(view, Misbehavior::NullBatch, proof, step); // R11
         }
         let skew = self.config.set.params.max_clock_skew_ms;
         let clock = self.timers.clock;
@@ -95,7 +100,8 @@ impl Replica {
         match votes.pre_prepare {
             Some(first) if first.vote.digest != digest => {
                 self.accuse(first, vote, step);
-                return self.primary_is_faulty(view, Misbehavior::Equivocation, step);
+                let proof = vec![Message::Proposal(first, None), Message::Proposal(vote, None)];
+                return self.primary_is_faulty(view, Misbehavior::Equivocation, proof, step);
             }
             Some(_) => {}
             None => votes.pre_prepare = Some(vote),
@@ -118,9 +124,7 @@ impl Replica {
     pub(crate) fn on_validated(&mut self, digest: Hash, valid: bool, step: &mut Step) {
         let Some(held) = self.batches.get_mut(&digest) else { return };
         held.validity = if valid { Validity::Valid } else { Validity::Invalid };
-        let height = held.height;
-        self.advance(height, step);
-        self.advance(self.delivered.next(), step);
+        self.advance_all(step); // the batch may be of more than one slot
     }
 
     pub(crate) fn on_prepare(&mut self, vote: SignedVote, step: &mut Step) {
@@ -221,12 +225,16 @@ impl Replica {
             Validity::Invalid if listed.is_some() => {
                 return self.halt(Halt::InvalidPrepared { digest }, step);
             } // R31
-            Validity::Invalid => return self.primary_is_faulty(view, Misbehavior::InvalidBatch, step), // R8
+            Validity::Invalid => {
+                let proof = vec![Message::Proposal(pre_prepare, Some(held.payload.bytes().clone()))];
+                return self.primary_is_faulty(view, Misbehavior::InvalidBatch, proof, step); // R8
+            }
             Validity::Valid => {}
         }
         if listed.is_none() {
             if held.payload.stamp().is_none_or(|(proposer, _)| proposer != pre_prepare.from) {
-                return self.primary_is_faulty(view, Misbehavior::InvalidBatch, step); // R8: proposer = primary
+                let proof = vec![Message::Proposal(pre_prepare, Some(held.payload.bytes().clone()))];
+                return self.primary_is_faulty(view, Misbehavior::InvalidBatch, proof, step); // R8: proposer = primary
             }
             if !stamp_ok && acceptances.len() <= self.faults {
                 return; // R9: f+1 acceptances by others stand in
@@ -372,6 +380,9 @@ impl Replica {
         }
         self.slots.entry(tip.height).or_default().executed = Some(tip.hash);
         self.settle(tip, step);
+        if let Some(certificate) = self.slots.get_mut(&tip.height).and_then(|slot| slot.certificate.take()) {
+            self.adopt(certificate, step);
+        }
         if let Some(certificate) = self.pending_certificate.take_if(|one| one.height <= tip.height) {
             self.adopt(certificate, step);
         }
@@ -451,6 +462,9 @@ impl Replica {
             return;
         }
         if height > self.executed.height {
+            if height <= self.delivered {
+                self.slots.entry(height).or_default().certificate = Some(certificate.clone());
+            }
             if self.pending_certificate.as_ref().is_none_or(|held| held.height < height) {
                 self.pending_certificate = Some(certificate);
             }
@@ -487,8 +501,14 @@ impl Replica {
         self.batches.retain(|_, held| held.height > height);
         self.wanted.retain(|_, want| want.height > height);
         // What waited just above the window is inside it now.
-        let waiting: Vec<Height> = self.slots.keys().copied().collect();
-        for height in waiting {
+        self.advance_all(step);
+    }
+
+    /// Every height that may have a step to take: with votes, or carried over by the NewView.
+    pub(crate) fn advance_all(&mut self, step: &mut Step) {
+        let heights: std::collections::BTreeSet<Height> =
+            self.slots.keys().chain(self.listed.keys()).copied().collect();
+        for height in heights {
             self.advance(height, step);
         }
     }

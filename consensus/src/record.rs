@@ -5,6 +5,7 @@ use epione_types::codec::{self, CodecError};
 use epione_types::{Certificate, ChainId, Epoch, Hash, Height, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use crate::event::Halt;
 use crate::message::{NewView, PreparedCertificate, Signed, SignedVote, ViewChange};
 
 /// Version of the records' layout, in [`Record::Born`].
@@ -50,6 +51,8 @@ pub enum Record {
     Asked(Signed<ViewChange>),
     /// Before anything is accepted in a view above 0.
     Entered(Signed<NewView>),
+    /// Voting has stopped, over restarts too; only a repair ends it.
+    Halted(Halt),
 }
 
 impl Record {

@@ -54,6 +54,14 @@ pub struct Stored {
     pub above: Vec<Tip>,
 }
 
+impl Stored {
+    /// A store that holds genesis only.
+    #[must_use]
+    pub const fn genesis(chain: ChainId, timestamp: TimestampMs) -> Self {
+        Self { certificate: None, tip: Tip::genesis(chain, timestamp), above: Vec::new() }
+    }
+}
+
 impl Tip {
     /// Of genesis: certain without a certificate.
     #[must_use]
@@ -124,16 +132,6 @@ pub enum RestoreError {
     Contradiction {
         /// Its place, from 0.
         index: usize,
-    },
-    /// The store is ahead of or behind what the log can bridge.
-    #[error(
-        "the store ends at height {tip}, but blocks from there to the log's height {height} are in neither"
-    )]
-    Gap {
-        /// Store's tip.
-        tip: Height,
-        /// Height the log needs.
-        height: Height,
     },
 }
 
@@ -223,9 +221,9 @@ impl core::fmt::Debug for Replica {
 }
 
 impl Replica {
-    /// A validator that has never voted. The step holds its birth record (R25).
-    pub fn born(config: Config, signer: Arc<dyn Signer + Send + Sync>, tip: Tip) -> (Self, Step) {
-        let mut replica = Self::new(config, signer, tip);
+    /// A validator that has never voted. The step holds its birth record (R25). Feed a tick before anything else.
+    pub fn born(config: Config, signer: Arc<dyn Signer + Send + Sync>, stored: Stored) -> (Self, Step) {
+        let mut replica = Self::new(config, signer, stored.tip);
         let mut step = Step::default();
         let born = Record::Born {
             version: RECORD_VERSION,
@@ -233,12 +231,13 @@ impl Replica {
             chain: replica.config.chain,
         };
         replica.record(born, &mut step);
+        replica.resume(stored, &mut step);
         (replica, step)
     }
 
     /// A validator coming back from its log and store (R4).
     ///
-    /// The step re-executes sealed heights above the store's tip, before anything else.
+    /// The step re-executes sealed heights above the store's tip. Feed a tick before anything else.
     ///
     /// # Errors
     /// When the log cannot be trusted; the validator must not vote (R26).
@@ -261,17 +260,14 @@ impl Replica {
             }
             _ => return Err(RestoreError::NotBorn),
         }
-        if let Some(certificate) = stored.certificate {
-            replica.low = certificate.height.min(stored.tip.height);
-            replica.low_certificate = Some(certificate);
-        }
+        replica.settle_low(&stored);
         for (index, record) in records {
             if !replica.apply(&record) {
                 return Err(RestoreError::Contradiction { index });
             }
         }
         let mut step = Step::default();
-        replica.resume(&stored.above, &mut step)?;
+        replica.resume(stored, &mut step);
         Ok((replica, step))
     }
 
@@ -311,10 +307,14 @@ impl Replica {
 
     /// After replay: blocks of the store above low are sealed, sealed heights above it are executed again
     /// from the log, and everything of one's own is said again (R4, R22).
-    fn resume(&mut self, above: &[Tip], step: &mut Step) -> Result<(), RestoreError> {
-        self.slots.retain(|height, _| *height > self.low);
+    fn resume(&mut self, stored: Stored, step: &mut Step) {
+        self.settle_low(&stored);
+        if let Some(halt) = self.halted.clone() {
+            step.effects.push(Effect::Halt(halt));
+        }
         let low = self.low;
-        for tip in above.iter().filter(|tip| tip.height > low) {
+        self.slots.retain(|height, _| *height > low);
+        for tip in stored.above.iter().filter(|tip| tip.height > low) {
             self.slots.entry(tip.height).or_default().executed = Some(tip.hash);
             self.settle(*tip, step);
         }
@@ -326,14 +326,25 @@ impl Replica {
         for height in (self.executed.height.next().0..=sealed_top.unwrap_or(Height::ZERO).0).map(Height) {
             let digest = self.slots.get(&height).and_then(|slot| slot.sealed_digest);
             let held = digest.and_then(|digest| self.batches.get(&digest));
-            let Some(held) = held else {
-                return Err(RestoreError::Gap { tip: self.executed.height, height });
-            };
+            // Reached by sync, without a Seal: its block comes from a peer again, what is above it waits.
+            let Some(held) = held else { break };
             step.effects.push(Effect::Deliver { height, payload: held.payload.clone() });
             self.delivered = height;
         }
         self.own_messages(step);
-        Ok(())
+        self.advance_all(step);
+    }
+
+    /// low as the store knows it: certified and executed.
+    fn settle_low(&mut self, stored: &Stored) {
+        match &stored.certificate {
+            Some(certificate) if certificate.height <= stored.tip.height => {
+                self.low = certificate.height;
+                self.low_certificate = Some(certificate.clone());
+            }
+            Some(certificate) => self.pending_certificate = Some(certificate.clone()),
+            None => {}
+        }
     }
 
     /// The one entrance. Pure: same state and event, same step.
@@ -353,6 +364,9 @@ impl Replica {
     }
 
     fn on_input(&mut self, input: Input, step: &mut Step) {
+        if self.timers.clock == TimestampMs::ZERO {
+            return; // without a clock no stamp can be judged; whatever is lost comes again (R22)
+        }
         match input {
             Input::Vote(vote) => match vote.vote.kind {
                 Kind::Prepare => self.on_prepare(vote, step),
@@ -402,6 +416,10 @@ impl Replica {
                     return false; // I2
                 }
                 votes.accepted = Some(digest);
+                if let Some(held) = self.batches.get_mut(&digest) {
+                    held.height = held.height.max(height); // kept for the highest slot that needs it (R4)
+                }
+                let votes = self.votes(height, view);
                 votes.pre_prepare = Some(*pre_prepare);
                 if view == self.view && pre_prepare.from == self.config.me {
                     self.proposed = self.proposed.max(height);
@@ -430,6 +448,9 @@ impl Replica {
                 if slot.sealed.is_some_and(|other| other != *header_hash) {
                     return false; // I2, R13
                 }
+                if let Some(held) = self.batches.get_mut(digest) {
+                    held.height = held.height.max(*height); // R4
+                }
                 slot.sealed = Some(*header_hash);
                 slot.sealed_digest = Some(*digest);
                 slot.seals.insert(own.from, (*header_hash, own.signature));
@@ -447,6 +468,7 @@ impl Replica {
                 }
                 self.asked = change.body.view;
                 self.view_changes.insert(self.config.me, Arc::new(change.clone()));
+                self.forget_views();
                 true
             }
             Record::Entered(new_view) => {
@@ -461,15 +483,33 @@ impl Replica {
                     new_view.body.pre_prepares.iter().map(|vote| (vote.vote.height, *vote)).collect();
                 self.proposed = self.listed.keys().next_back().copied().unwrap_or(self.base);
                 self.new_view = Some(Arc::new(new_view.clone()));
-                let (keep, me) = (self.kept_views(), self.config.me);
-                for slot in self.slots.values_mut() {
-                    slot.views.retain(|view, _| keep.contains(view)); // R28
-                }
+                self.forget_views();
+                let me = self.config.me;
                 self.view_changes.retain(|who, change| *who != me && change.body.view > new_view.body.view);
                 self.suspects.retain(|_, vote| vote.vote.view >= new_view.body.view);
                 true
             }
+            Record::Halted(halt) => {
+                self.halted.get_or_insert(halt.clone());
+                true
+            }
         }
+    }
+
+    /// Votes of views that no longer count are dropped, and with them what only they needed (R28).
+    fn forget_views(&mut self) {
+        let keep = self.kept_views();
+        for slot in self.slots.values_mut() {
+            slot.views.retain(|view, _| keep.contains(view));
+        }
+        let proposed =
+            self.slots.values().flat_map(|slot| slot.views.values().filter_map(|votes| votes.pre_prepare));
+        let ordered = self.slots.values().filter_map(|slot| slot.ordered.as_ref().map(|one| one.digest));
+        let listed = self.listed.values().map(|vote| vote.vote.digest);
+        let needed: BTreeSet<Hash> =
+            proposed.map(|vote| vote.vote.digest).chain(ordered).chain(listed).collect();
+        self.batches.retain(|digest, held| held.logged || needed.contains(digest));
+        self.wanted.retain(|digest, _| needed.contains(digest));
     }
 
     /// The records that a new log must begin with: everything that still binds this validator.
@@ -504,6 +544,7 @@ impl Replica {
             }
         }
         records.extend(self.low_certificate.clone().map(Record::Certified));
+        records.extend(self.halted.clone().map(Record::Halted));
         records
     }
 
@@ -561,7 +602,7 @@ impl Replica {
 
     pub(crate) fn halt(&mut self, halt: Halt, step: &mut Step) {
         if self.halted.is_none() {
-            self.halted = Some(halt.clone());
+            self.record(Record::Halted(halt.clone()), step);
             step.effects.push(Effect::Halt(halt));
         }
     }
@@ -603,10 +644,22 @@ impl Replica {
         self.executed
     }
 
-    /// A batch held by digest, for one who asks.
+    /// A batch held by digest.
     #[must_use]
     pub fn batch(&self, digest: Hash) -> Option<Arc<Payload>> {
         self.batches.get(&digest).map(|held| held.payload.clone())
+    }
+
+    /// The answer to one who lacks this batch: with its PrePrepare if there is one (R7).
+    #[must_use]
+    pub fn batch_for(&self, height: Height, digest: Hash) -> Option<Message> {
+        let bytes = self.batches.get(&digest)?.payload.bytes().clone();
+        let votes = self.slots.get(&height).and_then(|slot| slot.views.get(&self.view));
+        let pre_prepare = votes.and_then(|votes| votes.pre_prepare).filter(|vote| vote.vote.digest == digest);
+        Some(match pre_prepare {
+            Some(vote) if !self.listed.contains_key(&height) => Message::Proposal(vote, Some(bytes)),
+            _ => Message::Batch(bytes),
+        })
     }
 
     /// Bytes and entries that grow with what peers send: bounded by n and the window (I5).

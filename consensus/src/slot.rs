@@ -83,6 +83,8 @@ pub(crate) struct Slot {
     pub(crate) sealed: Option<Hash>,
     /// Digest that was sealed.
     pub(crate) sealed_digest: Option<Hash>,
+    /// Its certificate, while the block is not executed here.
+    pub(crate) certificate: Option<Certificate>,
     /// A certified header for this height that a fetched block brought.
     pub(crate) vouched: Option<Hash>,
     /// Seals: header hash and signature.

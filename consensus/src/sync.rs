@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use epione_types::{Hash, Height, ValidatorIndex, View};
 
-use crate::event::{Effect, Step};
+use crate::event::{Effect, Halt, Step};
 use crate::message::{Body, Kind, Message, SlotStatus, Status, VerifiedBlocks, bit};
 use crate::replica::Replica;
 use crate::slot::{Slot, Tally};
@@ -70,8 +70,14 @@ impl Replica {
     pub(crate) fn catch_up(&mut self, step: &mut Step) {
         let Some(to) = self.pending_certificate.as_ref().map(|one| one.height) else { return };
         let from = self.delivered.next();
-        let by_votes = self.slots.get(&from).is_some_and(|slot| slot.ordered.is_some());
-        if to < from || by_votes || self.halted.is_some() {
+        let by_votes = self
+            .slots
+            .get(&from)
+            .and_then(|slot| slot.ordered.as_ref())
+            .is_some_and(|one| self.batches.contains_key(&one.digest));
+        // Blocks are not fetched faster than they are executed.
+        let backlog = self.delivered.0.saturating_sub(self.executed.height.0);
+        if to < from || by_votes || self.halted.is_some() || backlog > self.window.saturating_mul(2) {
             return;
         }
         let now = self.timers.now;
@@ -103,8 +109,12 @@ impl Replica {
             if block.height != self.delivered.next() || self.halted.is_some() {
                 continue; // already here: syncing to one's own height changes nothing
             }
-            self.delivered = block.height;
             let slot = self.slots.entry(block.height).or_default();
+            if let Some(ordered) = slot.ordered.as_ref().filter(|one| one.digest != block.payload.digest()) {
+                let (height, mine) = (block.height, ordered.digest);
+                return self.halt(Halt::Conflict { height, mine, theirs: block.payload.digest() }, step); // R31
+            }
+            self.delivered = block.height;
             slot.vouched = Some(block.header_hash);
             slot.sealed_digest.get_or_insert(block.payload.digest());
             step.effects.push(Effect::Deliver { height: block.height, payload: block.payload });
@@ -260,6 +270,9 @@ impl Replica {
     /// After a restart everything of one's own above low is said again, the unsent proposal too (R22).
     /// Seals follow from execution.
     pub(crate) fn own_messages(&self, step: &mut Step) {
+        if let Some(new_view) = self.new_view.as_ref().filter(|one| one.from == self.config.me) {
+            Self::broadcast(Message::NewView(Box::new((**new_view).clone())), step); // before what it lists
+        }
         for (height, slot) in &self.slots {
             for message in self.own_slot_votes(*height, slot, true, true) {
                 Self::broadcast(message, step);
@@ -270,9 +283,6 @@ impl Replica {
             step.effects.extend(
                 own.map(|change| Effect::Broadcast(Message::ViewChange(Box::new((**change).clone())))),
             );
-        }
-        if let Some(new_view) = self.new_view.as_ref().filter(|one| one.from == self.config.me) {
-            Self::broadcast(Message::NewView(Box::new((**new_view).clone())), step);
         }
         self.broadcast_status(step);
     }

@@ -40,6 +40,8 @@ pub(crate) struct Timers {
     suspected: bool,
     /// When the last empty batch was accepted or made.
     last_empty: Option<u64>,
+    /// The stamp of the last empty batch that was accepted.
+    last_empty_stamp: Option<TimestampMs>,
     last_status: u64,
     full_since: Option<u64>,
     full_alarmed: Option<Height>,
@@ -64,6 +66,7 @@ impl Timers {
             busy: false,
             suspected: false,
             last_empty: None,
+            last_empty_stamp: None,
             last_status: 0,
             full_since: None,
             full_alarmed: None,
@@ -106,6 +109,7 @@ impl Timers {
         self.asking = None;
         self.suspected = false;
         self.last_empty = None;
+        self.last_empty_stamp = None;
     }
 
     /// Halves per W heights certified without a failed view (R16).
@@ -120,6 +124,9 @@ impl Timers {
 
 impl Replica {
     pub(crate) fn on_tick(&mut self, now: u64, clock: TimestampMs, step: &mut Step) {
+        if self.timers.clock == TimestampMs::ZERO {
+            self.timers.entered = now; // the process has just begun
+        }
         self.timers.now = now.max(self.timers.now);
         self.timers.clock = clock;
         self.window_alarm(step);
@@ -224,19 +231,15 @@ impl Replica {
 
     /// A primary that floods empty batches is suspected; the batch itself is never refused for it (R11).
     pub(crate) fn note_empty(&mut self, height: Height, step: &mut Step) {
-        let digest = self
-            .slots
-            .get(&height)
-            .and_then(|slot| slot.views.get(&self.view))
-            .and_then(|votes| votes.pre_prepare);
-        let empty = digest
-            .and_then(|vote| self.batches.get(&vote.vote.digest))
-            .is_some_and(|held| !held.payload.is_null() && held.payload.batch().txs().is_empty());
-        if !empty {
-            return;
-        }
-        let last = self.timers.last_empty.replace(self.timers.now);
-        let flood = last.is_some_and(|at| self.timers.now.saturating_sub(at) < self.timers.interval / 2);
+        let votes = self.slots.get(&height).and_then(|slot| slot.views.get(&self.view));
+        let held =
+            votes.and_then(|votes| votes.pre_prepare).and_then(|vote| self.batches.get(&vote.vote.digest));
+        let empty = held.filter(|held| held.payload.batch().txs().is_empty());
+        let Some((_, stamp)) = empty.and_then(|held| held.payload.stamp()) else { return };
+        // By stamps: two honest ones may well arrive together after a partition.
+        let last = self.timers.last_empty_stamp.replace(stamp);
+        self.timers.last_empty = Some(self.timers.now);
+        let flood = last.is_some_and(|last| stamp.0.saturating_sub(last.0) < self.timers.interval / 2);
         if flood && !self.timers.suspected {
             self.timers.suspected = true;
             self.suspect(step);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use epione_types::{Height, ValidatorIndex, View};
 
-use crate::event::{Alarm, Effect, Halt, Misbehavior, Step};
+use crate::event::{Alarm, Effect, Foreign, Halt, Misbehavior, Step};
 use crate::message::{Body, Kind, Message, NewView, Signed, SignedVote, ViewChange, Vote, base_of, carried};
 use crate::record::Record;
 use crate::replica::Replica;
@@ -120,12 +120,22 @@ impl Replica {
         }
     }
 
-    /// Proof against the primary of `view`: leave it, unless it is left already.
-    pub(crate) fn primary_is_faulty(&mut self, view: View, what: Misbehavior, step: &mut Step) {
+    /// Proof against the primary of `view`: leave it, unless it is left already. The proof goes to all, so that
+    /// nobody leaves alone (R14).
+    pub(crate) fn primary_is_faulty(
+        &mut self,
+        view: View,
+        what: Misbehavior,
+        proof: Vec<Message>,
+        step: &mut Step,
+    ) {
         if self.halted.is_some() || view != self.asked {
             return;
         }
         Self::alarm(Alarm::FaultyPrimary { view, what }, step);
+        for message in proof {
+            Self::broadcast(message, step);
+        }
         self.ask(view.next(), step);
     }
 
@@ -202,7 +212,7 @@ impl Replica {
         let body = &new_view.body;
         let known = body.view <= self.view || body.view < self.asked;
         if new_view.from == self.config.me && body.view > self.view {
-            return self.halt(Halt::Impersonated { what: "NewView", height: Height::ZERO }, step); // R27
+            return self.halt(Halt::Impersonated { what: Foreign::NewView, height: Height::ZERO }, step); // R27
         }
         if known || self.halted.is_some() || !self.believable(body.view) {
             return; // the first valid NewView of a view is the one (R19)
@@ -212,6 +222,7 @@ impl Replica {
         if !offered.eq(list.iter().copied()) {
             // Everybody recomputes it; another list is proof against the primary (R18). Ask for the view after.
             Self::alarm(Alarm::FaultyPrimary { view: body.view, what: Misbehavior::NewViewList }, step);
+            Self::broadcast(Message::NewView(Box::new(new_view.clone())), step);
             return self.ask(body.view.next(), step);
         }
         for (height, theirs) in &list {
@@ -222,10 +233,22 @@ impl Replica {
                 return self.halt(Halt::Conflict { height: *height, mine, theirs: *theirs }, step);
             }
         }
+        // What is ordered here above the base has prepared certificates at f+1 correct replicas: it must be listed.
+        let base = body.base().map_or(Height::ZERO, |certificate| certificate.height);
+        let top = list.last().map_or(base, |(height, _)| *height);
+        let ordered = self
+            .slots
+            .range(top.next()..)
+            .find_map(|(height, slot)| Some((*height, slot.ordered.as_ref()?.digest)));
+        if let Some((height, mine)) = ordered {
+            return self.halt(Halt::Conflict { height, mine, theirs: crate::payload::null_digest() }, step);
+        }
         for change in &body.view_changes {
             self.conflicting_prepared(&change.body, step);
         }
-        self.enter(new_view.clone(), step);
+        if self.halted.is_none() {
+            self.enter(new_view.clone(), step);
+        }
     }
 
     /// Enters a view: logged before anything is accepted in it (R4, R19).
@@ -251,10 +274,7 @@ impl Replica {
                 self.want(vote.vote.digest, height, who, step);
             }
         }
-        let heights: Vec<Height> = self.slots.keys().chain(self.listed.keys()).copied().collect();
-        for height in heights {
-            self.advance(height, step);
-        }
+        self.advance_all(step);
     }
 
     /// Who holds each carried batch: the signers of any certificate of it (R19).
@@ -294,20 +314,14 @@ impl Replica {
             Kind::Suspect => true,
         };
         if !known {
-            let what = match kind {
-                Kind::PrePrepare => "PrePrepare",
-                Kind::Prepare => "Prepare",
-                Kind::Commit => "Commit",
-                Kind::Seal => "Seal",
-                Kind::Suspect => "Suspect",
-            };
+            let what = Foreign::Vote(kind);
             self.halt(Halt::Impersonated { what, height }, step);
         }
     }
 
     fn check_own_view(&mut self, view: View, step: &mut Step) {
         if view > self.asked {
-            self.halt(Halt::Impersonated { what: "ViewChange", height: Height::ZERO }, step);
+            self.halt(Halt::Impersonated { what: Foreign::ViewChange, height: Height::ZERO }, step);
         }
     }
 }

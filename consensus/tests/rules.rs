@@ -16,7 +16,7 @@ use std::sync::Arc;
 use common::{Cluster, FakeSigner, FakeVerifier, PowerCut, v};
 use epione_consensus::{
     Alarm, Body, Effect, Event, Evidence, Halt, Kind, Message, Misbehavior, NewView, Payload,
-    PreparedCertificate, Record, Rejected, Replica, RestoreError, Signed, SignedVote, Step, Stored, Tip,
+    PreparedCertificate, Record, Rejected, Replica, RestoreError, Signed, SignedVote, Step, Stored,
     Verifying, ViewChange, Vote, Wal,
 };
 use epione_types::{
@@ -152,6 +152,7 @@ fn r04_each_record_stands_before_what_depends_on_it() {
             Record::Certified(_) => "certified",
             Record::Asked(_) => "asked",
             Record::Entered(_) => "entered",
+            Record::Halted(_) => "halted",
         })
         .collect();
     assert_eq!(kinds, ["born", "batch", "accepted", "prepared", "sealed", "certified"]);
@@ -194,7 +195,13 @@ fn r04_trimming_keeps_what_binds() {
     cluster.byzantine.insert(0);
     let message = proposal(&cluster, 0, 0, 2, &other);
     cluster.receive(1, message).unwrap();
-    cluster.must_progress(); // I2 is checked on every vote that leaves
+    let accepted = cluster.nodes[1]
+        .disk
+        .synced
+        .iter()
+        .any(|record| matches!(record, Record::Accepted(vote) if vote.vote.digest == other.digest()));
+    assert!(!accepted);
+    assert_eq!(cluster.nodes[1].evidence.len(), 1, "what it accepted is known, and so is the contradiction");
 }
 
 #[test]
@@ -288,7 +295,7 @@ fn r07_ordered_batches_are_delivered_in_height_order() {
 #[test]
 fn r07_votes_of_f_plus_1_make_one_fetch_the_batch() {
     let mut cluster = Cluster::new(4);
-    cluster.lose = Box::new(|(_, to, m)| *to == 3 && matches!(m, Message::Proposal(..)));
+    cluster.lose = Box::new(|(from, to, m)| (*from, *to) == (0, 3) && matches!(m, Message::Proposal(..)));
     cluster.propose(0, "x");
     cluster.settle();
     assert_eq!(cluster.nodes[3].delivered.len(), 1, "the fourth fetched what three voted for");
@@ -841,6 +848,7 @@ fn r28_contradicting_votes_are_evidence_once() {
 #[test]
 fn r28_two_proposals_for_a_slot_are_proof_against_the_primary() {
     let mut cluster = Cluster::new(4);
+    cluster.byzantine.insert(0);
     for text in ["one", "other"] {
         let payload = cluster.batch(0, text);
         let message = proposal(&cluster, 0, 0, 1, &payload);
@@ -1023,8 +1031,7 @@ fn a_real_signer_gives_the_same_bytes_again() {
     assert_eq!(signer.sign(b"x"), signer.sign(b"x"));
     let arc: Arc<dyn Signer + Send + Sync> = Arc::new(epione_types::SecretKey::from_seed(&[1; 32]));
     assert_eq!(arc.sign(b"x"), arc.sign(b"x"));
-    let stored =
-        Stored { certificate: None, tip: Tip::genesis(ChainId([0; 32]), TimestampMs(0)), above: Vec::new() };
+    let stored = Stored::genesis(ChainId([0; 32]), TimestampMs(0));
     let cluster = Cluster::new(4);
     assert!(matches!(
         Replica::restore(cluster.config(0), arc, stored, Vec::new()),
@@ -1048,4 +1055,138 @@ fn effects_are_sealed_until_committed() {
         }
     }
     assert_eq!(step.commit(&mut Full), Err::<Vec<Effect>, _>("disk full"));
+}
+
+/// Found by a randomised model of the protocol: each schedule left a replica stuck, or refusing to start.
+mod found {
+    use super::*;
+
+    #[test]
+    fn a_sealed_height_above_a_synced_one_does_not_keep_a_replica_from_starting() {
+        // Height 1 came as a fetched block, so it has no Sealed record; 2 was sealed; the store lost both.
+        let mut cluster = Cluster::new(4);
+        cluster.lose = Box::new(|(_, to, _)| *to == 3);
+        cluster.propose(0, "1");
+        cluster.settle();
+        cluster.lose = Box::new(|_| false);
+        cluster.tick(600);
+        assert_eq!(cluster.nodes[3].chain.len(), 1);
+        cluster.lose = Box::new(|(_, _, m)| is_vote(m, Kind::Seal));
+        cluster.propose(0, "2");
+        cluster.settle();
+        cluster.crash(3);
+        cluster.nodes[3].chain.clear();
+        cluster.nodes[3].certificates.clear();
+        cluster.restart(3);
+        cluster.must_progress();
+        cluster.assert_equal_tips();
+    }
+
+    #[test]
+    fn a_lone_validator_goes_on_from_a_prepared_slot() {
+        let mut cluster = Cluster::new(1);
+        cluster.nodes[0].slow = true;
+        cluster.propose(0, "x");
+        cluster.crash(0); // prepared and logged, not executed
+        cluster.nodes[0].slow = false;
+        cluster.restart(0);
+        assert_eq!(cluster.low(0), 1);
+        cluster.must_progress();
+    }
+
+    #[test]
+    fn an_ordered_height_whose_batch_is_gone_everywhere_comes_as_a_block() {
+        let mut cluster = Cluster::new(4);
+        cluster.lose =
+            Box::new(|(_, to, m)| *to == 3 && matches!(m, Message::Proposal(..) | Message::Batch(_)));
+        cluster.propose(0, "x");
+        cluster.settle();
+        assert!((0..3).all(|i| cluster.low(i) == 1), "the others certified it and dropped the batch");
+        cluster.lose = Box::new(|_| false);
+        cluster.tick(2_000);
+        assert_eq!(cluster.low(3), 1);
+    }
+
+    #[test]
+    fn the_null_batch_before_its_new_view_is_no_proof() {
+        // The primary of view 1 carries null at height 1; its PrePrepare overtakes its NewView.
+        let mut cluster = Cluster::new(4);
+        for from in [1, 2] {
+            let suspect = vote(&cluster, from, Kind::Suspect, 0, 0, Hash::ZERO);
+            cluster.receive(3, Message::Vote(suspect)).unwrap();
+        }
+        assert_eq!(cluster.replica(3).waiting().asked, View(1));
+        let null = Payload::new(Batch::Null);
+        let message = proposal(&cluster, 1, 1, 1, &null);
+        cluster.receive(3, message).unwrap();
+        assert!(cluster.nodes[3].alarms.is_empty());
+    }
+
+    #[test]
+    fn low_moves_while_catching_up() {
+        let mut cluster = Cluster::new(4);
+        cluster.lose = Box::new(|(_, to, _)| *to == 3);
+        for n in 0..30 {
+            cluster.propose(0, &n.to_string());
+            cluster.settle();
+        }
+        // A chunk up to 10 while a certificate for 30 is known.
+        cluster.nodes[3].slow = true;
+        let top = Message::Certificate(cluster.nodes[0].certificates[&Height(30)].clone());
+        let mut chunk = cluster.blocks(0, Height(1), Height(30)).unwrap();
+        chunk.blocks.truncate(10);
+        chunk.certificate = cluster.nodes[0].certificates[&Height(10)].clone();
+        for i in 0..3 {
+            cluster.nodes[i].certificates.clear(); // nobody else serves
+        }
+        cluster.receive(3, top).unwrap();
+        let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+        let blocks = gate.blocks(chunk).unwrap();
+        cluster.feed(3, Event::Blocks(blocks));
+        cluster.nodes[3].slow = false;
+        cluster.execute(3);
+        assert_eq!(cluster.low(3), 10);
+    }
+
+    #[test]
+    fn a_halt_outlives_a_restart_and_a_trimmed_log() {
+        let mut cluster = Cluster::new(4);
+        cluster.byzantine.insert(1);
+        let twin = vote(&cluster, 1, Kind::Prepare, 0, 1, Hash([7; 32]));
+        cluster.receive(1, Message::Vote(twin)).unwrap();
+        cluster.trim(1);
+        cluster.crash(1);
+        cluster.restart(1);
+        cluster.sent.clear();
+        cluster.propose(0, "x");
+        cluster.settle();
+        assert_eq!(sent(&cluster, 1, |m| matches!(m, Message::Vote(_))), 0);
+        assert!(cluster.replica(1).waiting().halted.is_some());
+    }
+
+    #[test]
+    fn proof_against_a_primary_reaches_all() {
+        // Two proposals are shown to one validator only; it does not leave alone.
+        let mut cluster = Cluster::new(7);
+        cluster.byzantine.insert(0);
+        for text in ["one", "other"] {
+            let payload = cluster.batch(0, text);
+            let message = proposal(&cluster, 0, 0, 1, &payload);
+            cluster.receive(3, message).unwrap();
+        }
+        cluster.settle();
+        assert!((1..7).all(|i| cluster.view(i) == 1));
+    }
+
+    #[test]
+    fn a_proposal_shown_to_some_is_passed_on_with_its_batch() {
+        let mut cluster = Cluster::new(4);
+        cluster.lose = Box::new(|(from, to, m)| *from == 0 && *to == 3 && matches!(m, Message::Proposal(..)));
+        cluster.nodes[2].slow = false;
+        cluster.propose(0, "x");
+        cluster.settle();
+        cluster.tick(100);
+        let accepted = cluster.nodes[3].disk.synced.iter().any(|r| matches!(r, Record::Accepted(_)));
+        assert!(accepted, "the fourth accepts what another showed it");
+    }
 }

@@ -184,8 +184,8 @@ impl Cluster {
             set,
         };
         for i in 0..n {
-            let tip = Tip::genesis(cluster.chain_id, cluster.genesis_time);
-            let (replica, step) = Replica::born(cluster.config(i), cluster.signer(i), tip);
+            let stored = Stored::genesis(cluster.chain_id, cluster.genesis_time);
+            let (replica, step) = Replica::born(cluster.config(i), cluster.signer(i), stored);
             cluster.nodes.push(Node {
                 replica: Some(replica),
                 disk: Disk::default(),
@@ -306,6 +306,7 @@ impl Cluster {
                     format!("prepared h={} v={} {}", one.height(), one.view(), short(one.digest()))
                 }
                 Record::Sealed { height, .. } => format!("seal h={height}"),
+                Record::Halted(_) => continue,
                 Record::Certified(one) => format!("certified h={}", one.height),
                 Record::Asked(change) => format!("asks view {}", change.body.view),
                 Record::Entered(new_view) => {
@@ -363,7 +364,7 @@ impl Cluster {
                 self.nodes[i].certificates.insert(certificate.height, certificate);
             }
             Effect::Entered { .. } => {}
-            Effect::FetchBatch { digest, from, .. } => self.serve_batch(i, digest, &from),
+            Effect::FetchBatch { height, digest, from } => self.serve_batch(i, height, digest, &from),
             Effect::FetchBlocks { from, to, peer } => {
                 let request = format!("fetches blocks {from}..{to} from {peer}");
                 self.tell(request, i);
@@ -441,18 +442,10 @@ impl Cluster {
             .map_or_else(|| Tip::genesis(self.chain_id, self.genesis_time), |(header, _)| Tip::of(header))
     }
 
-    fn serve_batch(&mut self, i: usize, digest: Hash, from: &[ValidatorIndex]) {
+    fn serve_batch(&mut self, i: usize, height: Height, digest: Hash, from: &[ValidatorIndex]) {
         for peer in from {
-            let held = self.nodes[peer.get()].replica.as_ref().and_then(|replica| replica.batch(digest));
-            let held = held.or_else(|| {
-                self.nodes[peer.get()]
-                    .chain
-                    .iter()
-                    .find(|(_, p)| p.digest() == digest)
-                    .map(|(_, p)| p.clone())
-            });
-            if let Some(payload) = held {
-                let message = Message::Batch(payload.bytes().clone());
+            let Some(replica) = &self.nodes[peer.get()].replica else { continue };
+            if let Some(message) = replica.batch_for(height, digest) {
                 self.net.push_back((peer.get(), i, message));
             }
         }
