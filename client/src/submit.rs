@@ -302,6 +302,7 @@ impl Pump {
                 Err(_) => return End::Broken(silent()),
             };
         let mut more = true;
+        let mut heard = Instant::now();
         loop {
             if self.open.is_empty() && !more {
                 return End::Done;
@@ -312,6 +313,7 @@ impl Pump {
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
                         pauses.reset();
+                        heard = Instant::now();
                         if self.take(answer).await.is_err() {
                             return End::Done;
                         }
@@ -329,9 +331,18 @@ impl Pump {
                     Err(_) => return End::Broken(silent()),
                 },
                 tx = self.input.recv(), if room => match tx {
-                    Some(tx) => self.admit(tx),
+                    Some(tx) => {
+                        if self.open.is_empty() {
+                            heard = Instant::now();
+                        }
+                        self.admit(tx);
+                    }
                     None => more = false,
                 },
+                // A node that is cut off from the others holds what it was given: another one may do better.
+                () = tokio::time::sleep_until(heard + patience), if !self.open.is_empty() => {
+                    return End::Broken(silent());
+                }
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.ready.extend(self.later.pop_front().map(|(_, id)| id));
                 }
@@ -378,5 +389,5 @@ impl Pump {
 }
 
 fn silent() -> ApiError {
-    ApiError::new(Code::Unavailable, "", "the node ended the stream")
+    ApiError::new(Code::Unavailable, "", "the node ended the stream or fell silent")
 }

@@ -12,7 +12,6 @@
 //! certified (R21). What is hashed arrives as the very bytes that are hashed; they are decoded only in their one
 //! canonical form. Every list is bounded before it is walked. Tested in `tests/verify.rs`: no flipped bit passes.
 
-use epione_proto::state_proof::{StateProof, StateProofError};
 use epione_proto::{ConvertError, decode_body, v1 as pb};
 use epione_types::block::{HEADER_BYTES, HEADER_VERSION};
 use epione_types::codec::{self, CodecError};
@@ -20,6 +19,7 @@ use epione_types::genesis::GenesisError;
 use epione_types::merkle::MerklePath;
 use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::sign::Zip215;
+use epione_types::state_proof::{StateProof, StateProofError};
 use epione_types::{
     BlockHeader, Certificate, ChainId, Domain, Epoch, Genesis, Height, Receipt, TimestampMs, TxId,
     ValidatorSet,

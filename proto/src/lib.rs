@@ -10,14 +10,8 @@
 //! hostile bytes (`body.rs`), names and comments of the API and its compatibility with `tests/api.txt` (`api.rs`).
 
 pub mod convert;
-#[path = "../../types/src/state_proof.rs"]
-pub mod state_proof;
 pub mod status;
 mod strict;
-/// Stands in until `types` exports the module above.
-mod hash {
-    pub(crate) use epione_types::{Domain, Hash};
-}
 
 pub use convert::{ConvertError, ConvertReason, decode_body, encode_body};
 pub use status::ApiError;

@@ -12,9 +12,9 @@ use epione_types::id::{Epoch, Height, TimestampMs, ValidatorIndex};
 use epione_types::merkle::{self, MerklePath};
 use epione_types::quorum::MAX_VALIDATORS;
 use epione_types::receipt::Receipt;
+use epione_types::state_proof::{STATE_DEPTH_MAX, StateLeaf, StateProof};
 
 use super::{At as _, ConvertError, ConvertReason, fits, fixed, list, need, raw};
-use crate::state_proof::{STATE_DEPTH_MAX, StateLeaf, StateProof};
 use crate::v1::{self as pb, batch::Batch as BatchKind};
 
 /// Canonical bytes of a header: what its hash is over.
