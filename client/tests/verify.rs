@@ -218,6 +218,13 @@ fn a_committed_transaction_is_not_proven_gone() {
 }
 
 #[test]
+fn it_looks_where_the_contracts_write() {
+    let tx = transaction(GENESIS_TIME, 1);
+    let written = epione_chaincode::keys::transaction(GENESIS_TIME, tx.id());
+    assert_eq!(transaction_key(GENESIS_TIME, tx.id()), written.as_bytes());
+}
+
+#[test]
 fn an_expiry_needs_the_headers_own_parent() {
     let tx = transaction(GENESIS_TIME.plus(39_500), 1);
     let stranger = bytes_of_header(&header(39, Hash([7; 32])));
