@@ -15,6 +15,7 @@ pub mod mempool;
 pub mod network;
 pub mod pool_log;
 pub mod ports;
+pub mod start;
 pub mod validate;
 pub mod wire;
 pub mod workers;

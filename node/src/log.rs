@@ -88,6 +88,12 @@ impl Records {
         self.0.is_empty()
     }
 
+    /// How often the log was begun: at birth, and whenever it was trimmed.
+    #[must_use]
+    pub fn beginnings(&self) -> usize {
+        self.0.iter().filter(|record| matches!(record, Record::Born { .. })).count()
+    }
+
     /// What a replica is restored from. Votes and views before the newest birth record are all in what follows it; the
     /// batches and seals before it may be above the store's tip, if the store lost its end.
     #[must_use]
@@ -101,7 +107,8 @@ impl Records {
             | Record::Accepted(_)
             | Record::Prepared(_)
             | Record::Asked(_)
-            | Record::Entered(_) => false,
+            | Record::Entered(_)
+            | Record::Halted(_) => false,
         };
         earlier.retain(keep);
         let after_birth = records.len().min(1);

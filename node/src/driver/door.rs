@@ -41,7 +41,12 @@ impl<P: Ports> Driver<P> {
             return Err(Refused::Unavailable(fault.clone()));
         }
         let params = &self.replica.config().set.params;
-        let now = self.clock.max(self.replica.tip().timestamp);
+        // A forwarded one that is late by the clock is taken: until a block's time has passed it, time must move (R11).
+        let block_time = self.replica.tip().timestamp;
+        let now = match account {
+            Account::Client(_) => self.clock.max(block_time),
+            Account::Peer(_) => block_time,
+        };
         let expires_at = tx.expires_at();
         if expires_at < now {
             return Err(Refused::Expired { expires_at, now });

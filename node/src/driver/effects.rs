@@ -4,7 +4,7 @@ use epione_consensus::{Alarm, Effect, Event, Evidence, Message, Payload, Step};
 use epione_types::{Hash, Height, ValidatorIndex};
 use tracing::{error, info, warn};
 
-use super::{ALARMS_KEPT, Driver, EXECUTING_MAX, Ports};
+use super::{ALARMS_KEPT, Driver, Ports};
 use crate::network::Class;
 use crate::ports::{Answer, Job, Log as _, Transport as _, Workers as _};
 use crate::wire::Frame;
@@ -73,12 +73,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Blocks come no faster than they are executed.
     fn fetch_blocks(&mut self, from: Height, to: Height, peer: ValidatorIndex) {
-        if self.executing >= EXECUTING_MAX {
-            self.postponed = Some((from, to, peer));
-            return;
-        }
         info!(%from, %to, %peer, "fetching blocks");
         self.asked = Some(peer);
         self.send(peer, &Frame::FetchBlocks { from, to });
@@ -128,11 +123,6 @@ impl<P: Ports> Driver<P> {
                 self.settled(ids, header.timestamp);
                 self.restoring = self.restoring.filter(|height| header.height < *height);
                 self.feed(Event::Executed(header), step);
-                if self.executing < EXECUTING_MAX / 2
-                    && let Some((from, to, peer)) = self.postponed.take()
-                {
-                    self.fetch_blocks(from, to, peer);
-                }
             }
             Answer::Synced(height) => self.on_synced(height),
             Answer::Read { peer, frame } => {

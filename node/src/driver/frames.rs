@@ -74,8 +74,8 @@ impl<P: Ports> Driver<P> {
     }
 
     fn on_fetch_batch(&mut self, peer: ValidatorIndex, height: Height, digest: Hash) {
-        match self.replica.batch(digest) {
-            Some(payload) => self.send(peer, &Frame::Message(Message::Batch(payload.bytes().clone()))),
+        match self.replica.batch_for(height, digest) {
+            Some(message) => self.send(peer, &Frame::Message(message)),
             None => self.serve(peer, Job::ReadBatch { peer, height, digest }),
         }
     }

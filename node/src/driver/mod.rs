@@ -32,8 +32,6 @@ use crate::validate::Checked;
 
 /// Bytes of an encoded batch that are not transactions.
 const BATCH_OVERHEAD: usize = 4 + 2 + 8 + 8;
-/// Blocks in execution above which no more are fetched.
-const EXECUTING_MAX: usize = 64;
 /// Alarms that are kept for operators.
 const ALARMS_KEPT: usize = 16;
 /// How often the log says what the node waits for, in ms.
@@ -159,8 +157,6 @@ pub struct Driver<P: Ports> {
     restoring: Option<Height>,
     /// When something in the state next waits for time.
     deadline: Option<TimestampMs>,
-    /// A fetch that waits until execution has caught up.
-    postponed: Option<(Height, Height, ValidatorIndex)>,
     /// Who was asked for blocks, and has not answered.
     asked: Option<ValidatorIndex>,
     /// Whose turn it is to be asked for a batch.
@@ -209,7 +205,6 @@ impl<P: Ports> Driver<P> {
             checked_order: VecDeque::new(),
             executing: 0,
             deadline,
-            postponed: None,
             asked: None,
             batch_turn: 0,
             serving: BTreeMap::new(),

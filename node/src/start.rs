@@ -1,0 +1,104 @@
+//! How a validator comes back, or comes to be: what the log and the ledger say together (R4, R25, R26).
+
+use std::sync::Arc;
+
+use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
+use epione_ledger::chain::{Chain, ChainError, Origin};
+use epione_types::{Genesis, Height, PublicKey, Signer, ValidatorIndex};
+
+use crate::executor::tip;
+use crate::log::Records;
+
+/// Why a validator must not vote.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] ChainError),
+    /// The log contradicts itself, or is another's.
+    #[error(transparent)]
+    Log(#[from] RestoreError),
+    /// The log ends before what the ledger says it held (R26).
+    #[error(
+        "the consensus log ends at record {end}, but block {height} stems from record {position}: the log lost its end. \
+         What this validator has voted is not known any more: rejoin with a new key and an empty log"
+    )]
+    Amnesia {
+        /// End of the log.
+        end: u64,
+        /// The ledger's tip.
+        height: Height,
+        /// Log position stored with it.
+        position: u64,
+    },
+    /// The log was never begun (R25).
+    #[error(
+        "there is no consensus log for this voting key. A key is made together with its log: if the log was lost, \
+         rejoin with a new key; never begin a second log for one key"
+    )]
+    NoLog,
+    /// The voting key is no validator's.
+    #[error("voting key {0} is not in the genesis file's validators: wrong key file, or wrong genesis file")]
+    NotValidator(PublicKey),
+}
+
+/// What genesis is to the ledger.
+#[must_use]
+pub fn origin(genesis: &Genesis) -> Origin {
+    let writes = epione_chaincode::genesis_writes(genesis);
+    Origin { chain: genesis.chain_id(), timestamp: genesis.timestamp, writes }
+}
+
+/// Who this node is in the genesis.
+///
+/// # Errors
+/// [`ResumeError::NotValidator`].
+pub fn config(genesis: &Genesis, key: &PublicKey) -> Result<Config, ResumeError> {
+    let set = genesis.validators.clone();
+    let me: ValidatorIndex = set.index_of(key).ok_or(ResumeError::NotValidator(*key))?;
+    Ok(Config { chain: genesis.chain_id(), set, me })
+}
+
+/// A validator whose key has never voted: its log is empty and so is its ledger, or the ledger came from a backup. The step
+/// holds the birth record.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn born(
+    chain: &Chain,
+    config: Config,
+    signer: Arc<dyn Signer + Send + Sync>,
+) -> Result<(Replica, Step), ResumeError> {
+    Ok(Replica::born(config, signer, stored(chain)?))
+}
+
+/// A validator that comes back. `end` is the position after the last record.
+///
+/// # Errors
+/// [`ResumeError`]: it must not vote.
+pub fn resume(
+    chain: &Chain,
+    config: Config,
+    signer: Arc<dyn Signer + Send + Sync>,
+    records: Records,
+    end: u64,
+) -> Result<(Replica, Step), ResumeError> {
+    if records.is_empty() {
+        return Err(ResumeError::NoLog);
+    }
+    let head = chain.head();
+    if let Some(position) = chain.log_position(head.height)?.filter(|position| *position > end) {
+        return Err(ResumeError::Amnesia { end, height: head.height, position });
+    }
+    Ok(Replica::restore(config, signer, stored(chain)?, records.resumable())?)
+}
+
+/// What the ledger holds, as consensus sees it.
+fn stored(chain: &Chain) -> Result<Stored, ChainError> {
+    let certificate = chain.certified();
+    let certified = certificate.as_ref().map_or(Height::ZERO, |certificate| certificate.height);
+    let heights = certified.next().0..=chain.head().height.0;
+    let headers = heights.filter_map(|height| chain.header(Height(height)).transpose());
+    let above = headers.map(|header| header.map(|header| Tip::of(&header))).collect::<Result<_, _>>()?;
+    Ok(Stored { certificate, tip: tip(chain)?, above })
+}

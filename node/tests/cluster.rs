@@ -1,0 +1,230 @@
+//! Whole validators in one thread and in virtual time: the real driver, replica, contracts, chain and log, over a network of
+//! queues, memory stores and memory disks.
+
+mod support;
+
+use epione_types::codes::Decision;
+use epione_types::event::Event;
+use epione_types::{Height, Outcome};
+use support::{Cluster, SECOND};
+
+#[test]
+fn real_transactions_give_equal_ledgers_for_every_size() {
+    for n in [1, 4, 7] {
+        let mut cluster = Cluster::new(n);
+        // Each through another node than the one before, as soon as that one has it: what was committed holds everywhere.
+        let mut decisions = Vec::new();
+        for (number, tx) in cluster.story().into_iter().enumerate() {
+            let id = cluster.submit(number % n, tx);
+            cluster.run_until(5 * SECOND, |cluster| cluster.receipt(number % n, &id).is_some());
+            let receipt = cluster.receipt(number % n, &id).unwrap();
+            assert_eq!(receipt.outcome, Outcome::Ok, "n={n}: {receipt:?}");
+            decisions.extend(receipt.events.into_iter().filter_map(|event| match event {
+                Event::AccessDecided { decision, .. } => Some(decision),
+                _ => None,
+            }));
+        }
+        // With one hospital the doctor who asks is of the house.
+        let foreign = if n == 1 { Decision::Permit } else { Decision::Deny };
+        assert_eq!(decisions, [foreign, Decision::Permit, foreign]);
+        cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+        cluster.check();
+    }
+}
+
+#[test]
+fn idle_validators_make_no_blocks_and_do_not_suspect_one_another() {
+    let mut cluster = Cluster::new(4);
+    cluster.run(60 * SECOND);
+    assert!(cluster.nodes().all(|node| node.head().height == Height(0) && node.view() == 0));
+}
+
+#[test]
+fn any_node_takes_transactions_and_the_same_one_everywhere_is_executed_once() {
+    let mut cluster = Cluster::new(4);
+    let tx = cluster.patient(0);
+    let ids: Vec<_> = (0..4).map(|node| cluster.submit(node, tx.clone())).collect();
+    cluster.run_until(5 * SECOND, |cluster| cluster.all_have(&ids[..1]));
+    cluster.run(2 * SECOND);
+    let executed: usize = (1..=cluster.node(0).head().height.0).map(|h| cluster.receipts(0, h).len()).sum();
+    assert_eq!(executed, 1);
+}
+
+#[test]
+fn one_restarts_from_its_log_and_store_and_goes_on() {
+    let mut cluster = Cluster::new(4);
+    let mut first = cluster.patients(8);
+    let later = first.split_off(2);
+    let ids: Vec<_> = first.into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(5 * SECOND, |cluster| cluster.all_have(&ids));
+    for node in 0..4 {
+        cluster.restart(node);
+    }
+    let ids: Vec<_> = later.into_iter().map(|tx| cluster.submit(2, tx)).collect();
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+    cluster.check();
+}
+
+#[test]
+fn all_lose_power_at_once_and_nothing_that_was_committed_is_lost() {
+    for n in [1, 4, 7] {
+        let mut cluster = Cluster::new(n);
+        let first = cluster.patients(8);
+        let ids: Vec<_> = first.into_iter().map(|tx| cluster.submit(0, tx)).collect();
+        cluster.run_until(20 * SECOND, |cluster| ids.iter().any(|id| cluster.receipt(0, id).is_some()));
+        let committed: Vec<_> =
+            ids.iter().filter_map(|id| cluster.receipt(0, id).map(|receipt| (*id, receipt))).collect();
+        assert!(!committed.is_empty());
+        cluster.power_cut(); // the stores lose all they did not sync
+        assert!(cluster.nodes().all(|node| node.head().height == Height(0)), "the store was not synced yet");
+        cluster.run_until(30 * SECOND, |cluster| cluster.all_have(&ids));
+        for (id, receipt) in committed {
+            assert_eq!(cluster.receipt(0, &id), Some(receipt), "n={n}: executed again, alike");
+        }
+        cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+        cluster.check();
+    }
+}
+
+#[test]
+fn one_that_missed_everything_fetches_certified_blocks() {
+    let mut cluster = Cluster::new(4);
+    cluster.isolate(3);
+    let ids: Vec<_> = (0..40)
+        .map(|number| {
+            let tx = cluster.patient(number);
+            let id = cluster.submit(0, tx);
+            cluster.run_until(10 * SECOND, |cluster| cluster.receipt(0, &id).is_some());
+            id
+        })
+        .collect();
+    assert!(cluster.node(0).head().height > Height(30), "far beyond the window");
+    assert_eq!(cluster.node(3).head().height, Height(0));
+    cluster.heal();
+    cluster.run_until(30 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+    cluster.check();
+}
+
+#[test]
+fn a_dead_primary_is_replaced_and_what_waited_is_ordered() {
+    for n in [4, 7] {
+        let mut cluster = Cluster::new(n);
+        cluster.isolate(0); // the primary of view 0
+        let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(1, tx)).collect();
+        cluster.run_until(60 * SECOND, |cluster| (1..n).all(|node| cluster.has(node, &ids)));
+        assert!((1..n).all(|node| cluster.node(node).view() > 0));
+        cluster.heal();
+        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&ids));
+        cluster.run_until(10 * SECOND, Cluster::all_equal_and_certified);
+        cluster.check();
+    }
+}
+
+#[test]
+fn accepted_transactions_survive_a_crash_of_the_node_that_took_them() {
+    let mut cluster = Cluster::new(4);
+    // Nobody hears of them before the crash.
+    cluster.isolate(2);
+    let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(2, tx)).collect();
+    cluster.run(SECOND / 10);
+    assert!(cluster.accepted(2) >= ids.len(), "every one was accepted as durable");
+    cluster.restart(2);
+    cluster.heal();
+    cluster.run_until(30 * SECOND, |cluster| cluster.all_have(&ids));
+}
+
+#[test]
+fn lost_forwards_and_frames_are_made_good() {
+    let mut cluster = Cluster::new(4);
+    cluster.lose_one_in(5);
+    let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(3, tx)).collect();
+    cluster.run_until(120 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.lose_one_in(u64::MAX);
+    cluster.run_until(30 * SECOND, Cluster::all_equal_and_certified);
+    cluster.check();
+}
+
+#[test]
+fn a_transaction_that_nobody_can_order_expires_by_block_time() {
+    let mut cluster = Cluster::new(4);
+    let tx = cluster.patient_until(1, 3 * SECOND);
+    cluster.isolate(2);
+    let id = cluster.submit(2, tx);
+    cluster.run(4 * SECOND);
+    assert!(cluster.pending(2, &id), "its own clock is no proof");
+    cluster.heal();
+    // Block time moves because something waits for it (R11).
+    let mut rounds = 0;
+    while cluster.pending(2, &id) {
+        rounds += 1;
+        assert!(rounds < 12_000, "a minute has passed");
+    }
+    assert!(cluster.receipt(2, &id).is_none());
+}
+
+#[test]
+fn a_full_disk_stops_voting_at_once_and_reads_go_on() {
+    let mut cluster = Cluster::new(4);
+    let mut first = cluster.patients(8);
+    let later = first.split_off(2);
+    let ids: Vec<_> = first.into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(5 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.fail_log(3);
+    let more: Vec<_> = later.into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(20 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &more)));
+    assert!(cluster.fault(3).unwrap().contains("log"), "{:?}", cluster.fault(3));
+    assert!(cluster.has(3, &ids), "what it has is still read");
+    // Repaired and restarted, without an operator's surgery.
+    cluster.heal_log(3);
+    cluster.restart(3);
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&more));
+    cluster.check();
+}
+
+#[test]
+fn the_log_is_trimmed_and_a_restart_from_it_goes_on() {
+    let mut cluster = Cluster::with_log_bytes(4, 4_096);
+    let mut ids = Vec::new();
+    for number in 0..30 {
+        let tx = cluster.patient(number);
+        ids.push(cluster.submit(usize::from(number % 4 == 0), tx));
+        cluster.run(SECOND / 5);
+    }
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    for node in 0..4 {
+        cluster.restart(node);
+        assert!(cluster.beginnings(node) > 1, "the log had a new beginning");
+    }
+    let last = cluster.patient(200);
+    ids.push(cluster.submit(0, last));
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.power_cut();
+    cluster.run_until(30 * SECOND, |cluster| cluster.all_have(&ids));
+    cluster.check();
+}
+
+#[test]
+fn a_peer_that_sends_rubbish_is_disconnected_and_nothing_else_happens() {
+    let mut cluster = Cluster::new(4);
+    for bytes in [&[][..], &[0xff; 64], &[0, 0, 0, 0]] {
+        cluster.inject(0, 1, bytes);
+    }
+    cluster.run(SECOND / 10);
+    assert_eq!(cluster.disconnected(1), [0]);
+    let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || {
+        let mut cluster = Cluster::new(4);
+        cluster.lose_one_in(7);
+        let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(3, tx)).collect();
+        cluster.run_until(120 * SECOND, |cluster| cluster.all_have(&ids));
+        cluster.trace()
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,580 @@
+//! A cluster in one thread: time is a number, the network a queue, disks and stores are in memory.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use epione_ledger::chain::{Chain, Head};
+use epione_ledger::disk::MemoryDisk;
+use epione_ledger::store::MemoryStore;
+use epione_node::driver::{Driver, Input, LookupReply, Ports, Settings};
+use epione_node::executor::Executor;
+use epione_node::feed::{Feed, Progress};
+use epione_node::log::ConsensusLog;
+use epione_node::mempool::Account;
+use epione_node::network::Class;
+use epione_node::pool_log::PoolLog;
+use epione_node::ports::{Admitted, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
+use epione_node::start;
+use epione_node::validate::parse;
+use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
+use epione_types::call::{
+    Call, CreateGrant, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
+    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, RevokeGrant, Rule, TxBody,
+};
+use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
+use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
+use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
+use epione_types::sign::Zip215;
+use epione_types::{
+    Domain, Epoch, Hash, Height, Params, Receipt, SecretKey, SignedTx, Signer, TimestampMs, TxId, Validator,
+    ValidatorIndex, ValidatorSet,
+};
+
+/// One second of virtual time, in ms.
+pub const SECOND: u64 = 1_000;
+/// Wall clock when virtual time is 0.
+const START: u64 = 1_780_000_000_000;
+/// Virtual time between two rounds, and the network's delay.
+const ROUND: u64 = 5;
+
+pub fn hash(name: &str) -> Hash {
+    Domain::new("epione/test-name").hash(name.as_bytes())
+}
+pub fn id16(name: &str) -> [u8; 16] {
+    hash(name).0[..16].try_into().unwrap()
+}
+pub fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash(name).0)
+}
+
+pub fn genesis(n: usize) -> Genesis {
+    let hospitals: Vec<String> = (0..n).map(|i| format!("hospital{i}")).collect();
+    let validator = |name: &String| Validator {
+        organisation: OrgId(id16(name)),
+        public_key: key(&format!("{name}.validator")).public_key(),
+        network_key: key(&format!("{name}.network")).public_key(),
+    };
+    let organisation = |name: &String| RegisterOrganisation {
+        organisation: OrgId(id16(name)),
+        kind: OrganisationKind::Hospital,
+        admins: vec![key(&format!("{name}.admin")).public_key()],
+        admin_threshold: 1,
+        break_glass: true,
+    };
+    let genesis = Genesis {
+        version: GENESIS_VERSION,
+        timestamp: TimestampMs(START - 1_000),
+        validators: ValidatorSet {
+            epoch: Epoch::ZERO,
+            validators: hospitals.iter().map(validator).collect(),
+            params: Params { time_block_interval_ms: 2_000, ..Params::default() },
+        },
+        policy: Policy::default(),
+        organisations: hospitals.iter().map(organisation).collect(),
+    };
+    genesis.check().unwrap();
+    genesis
+}
+
+struct Flight {
+    at: u64,
+    from: usize,
+    to: usize,
+    class: Class,
+    bytes: Bytes,
+}
+
+/// What all nodes share.
+#[derive(Default)]
+struct World {
+    n: usize,
+    now: Cell<u64>,
+    flights: RefCell<VecDeque<Flight>>,
+    isolated: RefCell<Vec<bool>>,
+    one_in: Cell<u64>,
+    random: Cell<u64>,
+    disconnected: RefCell<Vec<(usize, usize)>>,
+    trace: Cell<Hash2>,
+}
+type Hash2 = [u8; 32];
+
+impl World {
+    fn send(&self, from: usize, to: usize, class: Class, bytes: Bytes) {
+        let mut x = self.random.get().max(1);
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        let isolated = self.isolated.borrow();
+        if isolated[from] || isolated[to] || x.is_multiple_of(self.one_in.get()) {
+            return;
+        }
+        let link = [&self.trace.get()[..], &[u8::try_from(from).unwrap(), u8::try_from(to).unwrap()], &bytes]
+            .concat();
+        self.trace.set(hash_bytes(&link));
+        self.flights.borrow_mut().push_back(Flight { at: self.now.get() + ROUND, from, to, class, bytes });
+    }
+}
+
+fn hash_bytes(bytes: &[u8]) -> Hash2 {
+    Domain::new("epione/test-trace").hash(bytes).0
+}
+
+struct Wire {
+    me: usize,
+    world: Rc<World>,
+}
+
+impl Transport for Wire {
+    fn send(&mut self, to: ValidatorIndex, class: Class, frame: Bytes) {
+        self.world.send(self.me, to.get(), class, frame);
+    }
+    fn broadcast(&mut self, class: Class, frame: Bytes) {
+        for to in (0..self.world.n).filter(|to| *to != self.me) {
+            self.world.send(self.me, to, class, frame.clone());
+        }
+    }
+    fn disconnect(&mut self, peer: ValidatorIndex, _: &str) {
+        self.world.disconnected.borrow_mut().push((self.me, peer.get()));
+    }
+}
+
+#[derive(Clone, Default)]
+struct Jobs(Rc<RefCell<VecDeque<Job>>>);
+
+impl Workers for Jobs {
+    fn start(&mut self, job: Job) {
+        self.0.borrow_mut().push_back(job);
+    }
+}
+
+struct Sim;
+
+impl Ports for Sim {
+    type Transport = Wire;
+    type Log = ConsensusLog<MemoryDisk>;
+    type Workers = Jobs;
+    type Verifier = Zip215;
+}
+
+/// One validator and its machine.
+pub struct Node {
+    driver: Option<Driver<Sim>>,
+    chain: Arc<Chain>,
+    verify: VerifyLane<Zip215, MemoryDisk>,
+    write: WriteLane,
+    serve: ServeLane,
+    jobs: Jobs,
+    inbox: Vec<Input>,
+    beginnings: usize,
+    accepted: Rc<Cell<usize>>,
+    feed: Arc<Feed>,
+}
+
+#[derive(Default)]
+struct Machine {
+    store: MemoryStore,
+    log: MemoryDisk,
+    pool: MemoryDisk,
+}
+
+impl Node {
+    fn start(me: usize, genesis: &Genesis, machine: &Machine, settings: Settings, world: &Rc<World>) -> Self {
+        let chain = Arc::new(Chain::open(Arc::new(machine.store.clone()), &start::origin(genesis)).unwrap());
+        let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{me}.validator")));
+        let config = start::config(genesis, &signer.public_key()).unwrap();
+        assert_eq!(config.me.get(), me);
+        let (log, records) = ConsensusLog::open(machine.log.clone()).unwrap();
+        let beginnings = records.beginnings();
+        let end = epione_node::ports::Log::position(&log);
+        let (replica, step) = if records.is_empty() {
+            start::born(&chain, config, signer).unwrap()
+        } else {
+            start::resume(&chain, config, signer, records, end).unwrap()
+        };
+        let (pool, held) = PoolLog::open(machine.pool.clone()).unwrap();
+        let head = chain.head();
+        let certified = chain.certified().map_or(Height(0), |certificate| certificate.height);
+        let feed =
+            Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
+        let set = genesis.validators.clone();
+        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool);
+        let deadline = Executor::new(chain.clone(), set.clone()).deadline().unwrap();
+        let write = WriteLane::new(chain.clone(), set, feed.clone()).unwrap();
+        let jobs = Jobs::default();
+        let wire = Wire { me, world: world.clone() };
+        let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215);
+        let now = world.now.get();
+        driver.start(step, now, TimestampMs(START + now));
+        let inbox = held
+            .into_iter()
+            .map(|(organisation, tx)| {
+                let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
+                Input::Submit(Candidate { parsed: parse(tx, chain.chain_id()).unwrap(), origin })
+            })
+            .collect();
+        let serve = ServeLane::new(chain.clone());
+        let accepted = Rc::default();
+        Self { driver: Some(driver), chain, verify, write, serve, jobs, inbox, beginnings, accepted, feed }
+    }
+
+    fn round(&mut self, now: u64) {
+        let driver = self.driver.as_mut().unwrap();
+        let clock = TimestampMs(START + now);
+        driver.handle(core::mem::take(&mut self.inbox), now, clock);
+        let jobs: Vec<Job> = self.jobs.0.borrow_mut().drain(..).collect();
+        for job in jobs {
+            let answer = match job.lane() {
+                Lane::Verify => self.verify.perform(job),
+                Lane::Write => self.write.perform(job),
+                Lane::Serve => self.serve.perform(job),
+            };
+            self.inbox.extend(answer.map(Input::Answer));
+        }
+    }
+
+    pub fn head(&self) -> Head {
+        self.chain.head()
+    }
+    pub fn view(&self) -> u64 {
+        self.driver.as_ref().unwrap().status().waiting.view.0
+    }
+}
+
+/// All of them.
+pub struct Cluster {
+    genesis: Genesis,
+    world: Rc<World>,
+    machines: Vec<Machine>,
+    nodes: Vec<Node>,
+    settings: Settings,
+    requests: u64,
+}
+
+impl Cluster {
+    pub fn new(n: usize) -> Self {
+        Self::with(n, Settings::default())
+    }
+
+    pub fn with_log_bytes(n: usize, log_bytes_max: u64) -> Self {
+        Self::with(n, Settings { log_bytes_max, ..Settings::default() })
+    }
+
+    fn with(n: usize, settings: Settings) -> Self {
+        let world = Rc::new(World { n, ..World::default() });
+        *world.isolated.borrow_mut() = vec![false; n];
+        world.one_in.set(u64::MAX);
+        world.random.set(42);
+        let genesis = genesis(n);
+        let machines: Vec<Machine> = (0..n).map(|_| Machine::default()).collect();
+        let start = |(me, machine)| Node::start(me, &genesis, machine, settings.clone(), &world);
+        let nodes = machines.iter().enumerate().map(start).collect();
+        let mut cluster = Self { genesis, world, machines, nodes, settings, requests: 0 };
+        cluster.connect();
+        cluster
+    }
+
+    fn connect(&mut self) {
+        let isolated = self.world.isolated.borrow().clone();
+        for (me, node) in self.nodes.iter_mut().enumerate() {
+            for other in (0..isolated.len()).filter(|other| *other != me) {
+                if !isolated[me] && !isolated[other] {
+                    let peer = ValidatorIndex(u16::try_from(other).unwrap());
+                    node.inbox.push(Input::Connected(peer));
+                }
+            }
+        }
+    }
+
+    pub fn run(&mut self, time: u64) {
+        for _ in 0..time.div_ceil(ROUND) {
+            self.round();
+        }
+    }
+
+    #[track_caller]
+    pub fn run_until(&mut self, limit: u64, done: impl Fn(&Self) -> bool) {
+        for _ in 0..limit.div_ceil(ROUND) {
+            if done(self) {
+                return;
+            }
+            self.round();
+        }
+        let state: Vec<String> =
+            self.nodes.iter().map(|node| format!("{:#?}", node.driver.as_ref().unwrap().status())).collect();
+        assert!(done(self), "not done after {limit} ms:\n{}", state.join("\n"));
+    }
+
+    fn round(&mut self) {
+        let now = self.world.now.get() + ROUND;
+        self.world.now.set(now);
+        loop {
+            let mut flights = self.world.flights.borrow_mut();
+            let Some(flight) = flights.pop_front_if(|flight| flight.at <= now) else { break };
+            let from = ValidatorIndex(u16::try_from(flight.from).unwrap());
+            let frame = Input::Frame { from, class: flight.class, bytes: flight.bytes };
+            self.nodes[flight.to].inbox.push(frame);
+        }
+        for node in &mut self.nodes {
+            node.round(now);
+        }
+    }
+
+    // --- faults ---
+
+    pub fn isolate(&mut self, node: usize) {
+        self.world.isolated.borrow_mut()[node] = true;
+    }
+    pub fn heal(&mut self) {
+        self.world.isolated.borrow_mut().fill(false);
+        self.connect();
+    }
+    pub fn lose_one_in(&mut self, k: u64) {
+        self.world.one_in.set(k);
+    }
+    pub fn inject(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        let from = ValidatorIndex(u16::try_from(from).unwrap());
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.nodes[to].inbox.push(Input::Frame { from, class: Class::Consensus, bytes });
+    }
+    pub fn disconnected(&self, by: usize) -> Vec<usize> {
+        let all = self.world.disconnected.borrow();
+        all.iter().filter(|(who, _)| *who == by).map(|(_, peer)| *peer).collect()
+    }
+    pub fn fail_log(&mut self, node: usize) {
+        self.machines[node].log.fail_after(0);
+    }
+    pub fn heal_log(&mut self, node: usize) {
+        self.machines[node].log.heal();
+    }
+
+    /// The process dies; its disks are as they were.
+    pub fn restart(&mut self, node: usize) {
+        self.world.flights.borrow_mut().retain(|flight| flight.from != node && flight.to != node);
+        self.nodes[node].driver = None;
+        let machine = &self.machines[node];
+        self.nodes[node] = Node::start(node, &self.genesis, machine, self.settings.clone(), &self.world);
+        self.connect();
+    }
+
+    /// All machines lose power: what was not synced is gone.
+    pub fn power_cut(&mut self) {
+        for machine in &self.machines {
+            machine.store.crash(|_| 0);
+            machine.log.crash(|_| 0);
+            machine.pool.crash(|_| 0);
+        }
+        for node in 0..self.nodes.len() {
+            self.restart(node);
+        }
+    }
+
+    // --- transactions ---
+
+    pub fn tx(&mut self, signers: &[&str], expires_in: u64, call: Call) -> SignedTx {
+        self.requests += 1;
+        let keys: Vec<SecretKey> = signers.iter().map(|name| key(name)).collect();
+        let body = TxBody {
+            chain_id: self.genesis.chain_id(),
+            sender: keys[0].public_key(),
+            request_id: RequestId(id16(&format!("request {}", self.requests))),
+            expires_at: TimestampMs(START + self.world.now.get() + expires_in),
+            call,
+        };
+        let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
+        SignedTx::sign(epione_proto::encode_body(&body), &signers)
+    }
+
+    /// A patient of hospital 0, in custody.
+    pub fn patient(&mut self, number: usize) -> SignedTx {
+        self.patient_until(number, 600 * SECOND)
+    }
+
+    pub fn patient_until(&mut self, number: usize, expires_in: u64) -> SignedTx {
+        let call = RegisterPatient {
+            patient: PatientId(id16(&format!("patient {number}"))),
+            key: None,
+            notice_hash: hash("notice"),
+        };
+        self.tx(&["hospital0.admin"], expires_in, Call::RegisterPatient(call))
+    }
+
+    pub fn patients(&mut self, count: usize) -> Vec<SignedTx> {
+        (0..count).map(|number| self.patient(number)).collect()
+    }
+
+    /// Enrolment, a record, a denied access, a grant, a permitted one, the revocation, a denied one: in this order.
+    pub fn story(&mut self) -> Vec<SignedTx> {
+        let until = 600 * SECOND;
+        let (anna, record, grant) =
+            (PatientId(id16("anna")), RecordId(id16("anna1")), GrantId(id16("for drB")));
+        let last = self.world.n - 1;
+        let practitioner = |name: &str, role| {
+            Call::RegisterPractitioner(RegisterPractitioner {
+                practitioner: PractitionerId(id16(name)),
+                key: key(name).public_key(),
+                roles: vec![role],
+                capabilities: vec![],
+                credential_until: None,
+                identity_commitment: hash("licence"),
+            })
+        };
+        let admin = format!("hospital{last}.admin");
+        let access = || {
+            Call::RecordAccess(RecordAccess {
+                record,
+                role: Role::Physician,
+                action: Action::Read,
+                purpose: Purpose::Treat,
+                study: None,
+                link: None,
+                mandate: None,
+                emergency: None,
+                attestation: None,
+            })
+        };
+        let register = Call::RegisterPatient(RegisterPatient {
+            patient: anna,
+            key: Some(key("anna").public_key()),
+            notice_hash: hash("notice"),
+        });
+        let write = Call::RegisterRecord(RegisterRecord {
+            record,
+            patient: anna,
+            role: Role::Physician,
+            category: Category::Lab,
+            labels: vec![],
+            service_month: Month::new(2026, 3).unwrap(),
+            commitment: hash("commitment"),
+            ciphertext_hash: hash("ciphertext"),
+            size_class: 12,
+            pointer: OpaqueRef(id16("pointer")),
+            minor_consented: false,
+        });
+        let person =
+            Person::Practitioner(OrgId(id16(&format!("hospital{last}"))), PractitionerId(id16("drB")));
+        let rule = Rule {
+            kind: GrantKind::Permit,
+            to: Grantee::Person(person),
+            purposes: Purposes::Only(vec![Purpose::Treat]),
+            actions: vec![Action::Read],
+            categories: vec![],
+            records: vec![],
+            labels: Labels::Only(vec![]),
+            data_period: None,
+            from: None,
+            until: None,
+            max_uses: None,
+            delegable: false,
+            parent: None,
+            policy: None,
+            document: None,
+        };
+        let revoke = Call::RevokeGrant(RevokeGrant { patient: anna, grant, document: None });
+        vec![
+            self.tx(&["hospital0.admin", "regA"], until, practitioner("regA", Role::Registrar)),
+            self.tx(&["hospital0.admin", "drA"], until, practitioner("drA", Role::Physician)),
+            self.tx(&[&admin, "drB"], until, practitioner("drB", Role::Physician)),
+            self.tx(&["regA", "anna"], until, register),
+            self.tx(&["drA"], until, write),
+            self.tx(&["drB"], until, access()),
+            self.tx(&["anna"], until, Call::CreateGrant(CreateGrant { grant, patient: anna, rule })),
+            self.tx(&["drB"], until, access()),
+            self.tx(&["anna"], until, revoke),
+            self.tx(&["drB"], until, access()),
+        ]
+    }
+
+    /// A client of hospital 0 gives it to a node.
+    pub fn submit(&mut self, node: usize, tx: SignedTx) -> TxId {
+        let id = tx.id();
+        let accepted = self.nodes[node].accepted.clone();
+        // `Reply` must be `Send`; the answer is read from a channel when it was said.
+        let (say, said) = std::sync::mpsc::channel();
+        let reply = Reply::new(move |word| drop(say.send(word)));
+        let origin = Origin::Client(Account::Client(OrgId(id16("hospital0"))), reply);
+        let parsed = parse(tx, self.genesis.chain_id()).unwrap();
+        self.nodes[node].inbox.push(Input::Submit(Candidate { parsed, origin }));
+        for _ in 0..4 {
+            if let Ok(word) = said.try_recv() {
+                if matches!(word, Ok(Admitted::New { durable: true })) {
+                    accepted.set(accepted.get() + 1);
+                }
+                word.unwrap();
+                return id;
+            }
+            self.round();
+        }
+        panic!("no word to a client");
+    }
+
+    // --- what is seen ---
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+    pub fn node(&self, node: usize) -> &Node {
+        &self.nodes[node]
+    }
+    pub fn accepted(&self, node: usize) -> usize {
+        self.nodes[node].accepted.get()
+    }
+    pub fn beginnings(&self, node: usize) -> usize {
+        self.nodes[node].beginnings
+    }
+    pub fn fault(&self, node: usize) -> Option<String> {
+        self.nodes[node].driver.as_ref().unwrap().status().fault
+    }
+    pub fn receipt(&self, node: usize, id: &TxId) -> Option<Receipt> {
+        self.nodes[node].chain.receipt(*id).unwrap()
+    }
+    pub fn receipts(&self, node: usize, height: u64) -> Vec<Receipt> {
+        self.nodes[node].chain.receipts(Height(height)).unwrap().unwrap_or_default()
+    }
+    pub fn has(&self, node: usize, ids: &[TxId]) -> bool {
+        ids.iter().all(|id| self.receipt(node, id).is_some())
+    }
+    pub fn all_have(&self, ids: &[TxId]) -> bool {
+        (0..self.nodes.len()).all(|node| self.has(node, ids))
+    }
+    pub fn pending(&mut self, node: usize, id: &TxId) -> bool {
+        let (say, said) = std::sync::mpsc::channel();
+        let reply = LookupReply::new(move |known| say.send(known.is_some()).unwrap());
+        self.nodes[node].inbox.push(Input::Lookup { id: *id, reply });
+        self.round();
+        said.try_recv().unwrap()
+    }
+    pub fn all_equal_and_certified(&self) -> bool {
+        let head = self.nodes[0].head();
+        self.nodes.iter().all(|node| {
+            let certified = node.chain.certified().map(|certificate| certificate.header_hash);
+            node.head() == head && (certified == Some(head.hash) || head.height == Height(0))
+        })
+    }
+    pub fn trace(&self) -> [u8; 32] {
+        self.world.trace.get()
+    }
+
+    /// No fork, no fault, and what is certified verifies.
+    #[track_caller]
+    pub fn check(&self) {
+        for node in &self.nodes {
+            let status = node.driver.as_ref().unwrap().status();
+            assert_eq!((status.fault, status.waiting.halted), (None, None));
+            for height in (1..=node.head().height.0).map(Height) {
+                let header = node.chain.header(height).unwrap();
+                for other in self.nodes.iter().filter(|other| other.head().height >= height) {
+                    assert_eq!(other.chain.header(height).unwrap(), header, "a fork at {height}");
+                }
+            }
+            if let Some(certificate) = node.chain.certified() {
+                assert!(certificate.verify(self.genesis.chain_id(), &self.genesis.validators, &Zip215));
+                assert_eq!(node.feed.progress().borrow().certified, certificate.height);
+            }
+        }
+    }
+}
