@@ -493,8 +493,7 @@ impl Replica {
         self.low = height;
         let above = self.slots.split_off(&height.next());
         for (height, slot) in core::mem::replace(&mut self.slots, above) {
-            let digest = slot.ordered.map(|one| one.digest).or(slot.sealed_digest);
-            self.closed.extend(digest.map(|digest| (height, digest)));
+            self.closed.extend(slot.ordered.map(|one| (height, (one.view, one.digest))));
         }
         let floor = height.minus(self.window);
         self.closed.retain(|height, _| *height > floor);

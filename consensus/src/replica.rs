@@ -190,8 +190,8 @@ pub struct Replica {
     pub(crate) low_certificate: Option<Certificate>,
     pub(crate) executed: Tip,
     pub(crate) delivered: Height,
-    /// Digests of blocks at or below low, for W heights: what a NewView must not contradict.
-    pub(crate) closed: BTreeMap<Height, Hash>,
+    /// What was ordered by votes at or below low, for W heights: a later NewView must not contradict it.
+    pub(crate) closed: BTreeMap<Height, (View, Hash)>,
     /// Highest certificate above low.
     pub(crate) pending_certificate: Option<Certificate>,
 

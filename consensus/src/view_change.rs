@@ -225,23 +225,8 @@ impl Replica {
             Self::broadcast(Message::NewView(Box::new(new_view.clone())), step);
             return self.ask(body.view.next(), step);
         }
-        for (height, theirs) in &list {
-            // An ordered or certified digest must be among what is carried over (R31).
-            let ordered = self.slots.get(height).and_then(|slot| slot.ordered.as_ref()).map(|one| one.digest);
-            let mine = ordered.or_else(|| self.closed.get(height).copied());
-            if let Some(mine) = mine.filter(|mine| mine != theirs) {
-                return self.halt(Halt::Conflict { height: *height, mine, theirs: *theirs }, step);
-            }
-        }
-        // What is ordered here above the base has prepared certificates at f+1 correct replicas: it must be listed.
-        let base = body.base().map_or(Height::ZERO, |certificate| certificate.height);
-        let top = list.last().map_or(base, |(height, _)| *height);
-        let ordered = self
-            .slots
-            .range(top.next()..)
-            .find_map(|(height, slot)| Some((*height, slot.ordered.as_ref()?.digest)));
-        if let Some((height, mine)) = ordered {
-            return self.halt(Halt::Conflict { height, mine, theirs: crate::payload::null_digest() }, step);
+        if let Some(halt) = self.against_ordered(body, &list) {
+            return self.halt(halt, step);
         }
         for change in &body.view_changes {
             self.conflicting_prepared(&change.body, step);
@@ -249,6 +234,25 @@ impl Replica {
         if self.halted.is_none() {
             self.enter(new_view.clone(), step);
         }
+    }
+
+    /// What is ordered here in a lower view, above the base, was prepared by f+1 correct replicas: it must be carried
+    /// over (R31). What was ordered in a higher view says nothing about a NewView that comes late.
+    fn against_ordered(&self, body: &NewView, list: &[(Height, epione_types::Hash)]) -> Option<Halt> {
+        let base = body.base().map_or(Height::ZERO, |certificate| certificate.height);
+        let open = self.slots.iter().filter_map(|(height, slot)| {
+            slot.ordered.as_ref().map(|ordered| (*height, ordered.view, ordered.digest))
+        });
+        let closed = self.closed.iter().map(|(height, (view, digest))| (*height, *view, *digest));
+        closed.chain(open).filter(|(height, view, _)| *height > base && *view < body.view).find_map(
+            |(height, _, mine)| {
+                let listed = list.iter().find(|(listed, _)| *listed == height).map(|(_, digest)| *digest);
+                (listed != Some(mine)).then(|| {
+                    let theirs = listed.unwrap_or_else(crate::payload::null_digest);
+                    Halt::Conflict { height, mine, theirs }
+                })
+            },
+        )
     }
 
     /// Enters a view: logged before anything is accepted in it (R4, R19).

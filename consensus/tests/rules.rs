@@ -1189,4 +1189,27 @@ mod found {
         let accepted = cluster.nodes[3].disk.synced.iter().any(|r| matches!(r, Record::Accepted(_)));
         assert!(accepted, "the fourth accepts what another showed it");
     }
+
+    #[test]
+    fn a_late_new_view_of_a_lower_view_is_no_conflict_with_what_a_higher_view_ordered() {
+        let mut cluster = Cluster::new(4);
+        cluster.byzantine.extend(0..4);
+        let payload = cluster.batch(0, "ordered in view 5");
+        let digest = payload.digest();
+        let commits =
+            (0..3).map(|i| (v(i), vote(&cluster, i, Kind::Commit, 5, 1, digest).signature)).collect();
+        let ordered = epione_consensus::CommitCertificate {
+            epoch: Epoch::ZERO,
+            view: View(5),
+            height: Height(1),
+            digest,
+            commits,
+        };
+        cluster.receive(3, Message::Commits(ordered)).unwrap();
+        let changes = (0..3).map(|i| change(&cluster, i, 2, Vec::new())).collect();
+        let message = new_view(&cluster, 2, changes, &[]);
+        cluster.receive(3, message).unwrap();
+        assert_eq!(cluster.nodes[3].halted, None);
+        assert_eq!(cluster.view(3), 2);
+    }
 }
