@@ -40,7 +40,9 @@ impl<P: Ports> Driver<P> {
             return;
         }
         let told = match &message {
-            Message::Status(status) if status.from == from => Some(status.body.low),
+            // Played back by another, an old status would use up its signer's answers (R22).
+            Message::Status(status) if status.from != from => return,
+            Message::Status(status) => Some(status.body.low),
             _ => None,
         };
         match self.verifying().message(message) {
