@@ -26,7 +26,7 @@ pub mod records;
 mod replay;
 pub mod research;
 
-pub use access::check_access;
 pub use access::decide::{Decided, Facts, Request, decide};
+pub use access::{check_access, next_deadline};
 pub use block::{BlockContext, DecodedTx, Execution, execute_block, genesis_writes};
 pub use host::{State, StateError, Writes};

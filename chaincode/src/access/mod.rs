@@ -301,8 +301,12 @@ pub(crate) fn meet_deadlines(overlay: &mut Overlay<'_>, now: TimestampMs) -> Res
     }
 }
 
-/// When time next matters to something in the state.
-pub(crate) fn next_deadline(state: &dyn State) -> Result<Option<TimestampMs>, StateError> {
+/// When time next matters to something in the state (R11): what [`crate::Execution::next_deadline`] says after a
+/// block, for a node that starts without executing one.
+///
+/// # Errors
+/// The store failed.
+pub fn next_deadline(state: &dyn State) -> Result<Option<TimestampMs>, StateError> {
     let all = keys::dues();
     let first = state.range(all.from(), all.to(), 1)?;
     let time = |(key, _): &(Vec<u8>, Vec<u8>)| {

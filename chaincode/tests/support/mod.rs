@@ -186,6 +186,11 @@ impl World {
         (self.height, self.now) = (context.height.0, context.timestamp.0);
         self.next_deadline = execution.next_deadline;
         assert!(self.next_deadline.is_none_or(|time| time > context.timestamp));
+        assert_eq!(
+            self.next_deadline,
+            epione_chaincode::next_deadline(&self.state).unwrap(),
+            "after a restart too"
+        );
         execution
     }
 
