@@ -10,13 +10,13 @@ use epione_proto::{decode_body, encode_body};
 use epione_types::call::Call;
 
 fn best_ns(mut work: impl FnMut()) -> u128 {
-    const ROUNDS: u32 = 20_000;
+    const ROUNDS: u32 = 200;
     let round = |work: &mut dyn FnMut()| {
         let start = Instant::now();
         (0..ROUNDS).for_each(|_| work());
         start.elapsed()
     };
-    (0..7).map(|_| round(&mut work)).min().unwrap_or(Duration::MAX).as_nanos() / u128::from(ROUNDS)
+    (0..5_000).map(|_| round(&mut work)).min().unwrap_or(Duration::MAX).as_nanos() / u128::from(ROUNDS)
 }
 
 fn main() {

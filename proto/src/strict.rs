@@ -62,10 +62,13 @@ fn message(bytes: &[u8], index: usize, depth: usize) -> Result<(), ConvertError>
     let fields = MESSAGES.get(index).map_or(&[][..], |message| message.fields);
     let mut rest = bytes;
     let mut seen = 0u64;
+    // Most libraries write fields in ascending order: the one wanted is mostly the next one.
+    let mut next = fields.iter();
     while !rest.is_empty() {
         let key = varint(&mut rest)?;
         let (number, wire_type) = (key >> 3, key & 7);
-        let Some(field) = fields.iter().find(|field| field.number == number) else {
+        let ahead = next.find(|field| field.number == number);
+        let Some(field) = ahead.or_else(|| fields.iter().find(|field| field.number == number)) else {
             return Err(ConvertError::new("", Reason::UnknownField, format!("unknown field {number}")));
         };
         if !field.repeated {
@@ -125,6 +128,10 @@ fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ConvertError> {
 
 /// A number in its shortest form: seven bits a byte, at most 64 in all.
 fn varint(rest: &mut &[u8]) -> Result<u64, ConvertError> {
+    if let Some((&byte @ ..0x80, tail)) = rest.split_first() {
+        *rest = tail;
+        return Ok(byte.into());
+    }
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let Some((&byte, tail)) = rest.split_first() else {
