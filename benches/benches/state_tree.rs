@@ -3,6 +3,11 @@
 //! `cargo bench -p epione-benches --bench state_tree [-- KEYS]`, one million keys unless told otherwise.
 //! Keys of 40 bytes, values of 128; blocks of 2,000 touched keys; one thread. Times are the median over blocks.
 #![allow(clippy::float_arithmetic, reason = "figures for people")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark that panics is a broken benchmark"
+)]
 
 use std::{
     hint::black_box,
