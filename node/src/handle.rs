@@ -12,13 +12,13 @@
 
 use std::sync::Arc;
 
-use epione_consensus::Tip;
-use epione_ledger::chain::{Chain, ChainError, Located};
+use epione_ledger::chain::{Chain, ChainError, Head, Located};
 use epione_types::id::OrgId;
 use epione_types::{
     BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId, ValidatorIndex,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::{DriverStatus, Input, LookupReply};
 use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
@@ -138,7 +138,7 @@ pub struct Status {
     /// Consensus and mempool.
     pub driver: DriverStatus,
     /// The ledger's tip.
-    pub tip: Tip,
+    pub head: Head,
     /// Highest certified height in the store.
     pub certified: Height,
     /// Wall clock of this snapshot.
@@ -155,6 +155,7 @@ pub(crate) struct Inner {
     pub(crate) status: watch::Receiver<Arc<Status>>,
     pub(crate) network: Network,
     pub(crate) reads: Semaphore,
+    pub(crate) stop: CancellationToken,
 }
 
 /// A running node, as seen from inside its process. Cheap to clone.
@@ -217,7 +218,7 @@ impl NodeHandle {
         let reply = Reply::new(move |word| drop(reply.send(word)));
         let origin = Origin::Client(Account::Client(organisation), reply);
         self.input(Input::Submit(Candidate { parsed, origin })).await?;
-        let admitted = word.await.map_err(|_| NodeError::Stopping)??;
+        let admitted = self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)??;
         let durable = matches!(admitted, Admitted::New { durable: true });
         let outcome = match (admitted, wait) {
             (Admitted::New { .. } | Admitted::Pending, None) => Outcome::Pending { expires_at },
@@ -266,7 +267,7 @@ impl NodeHandle {
     /// The node stops.
     pub async fn certified(&self, height: Height) -> Result<Progress, NodeError> {
         let mut progress = self.0.feed.progress();
-        let reached = progress.wait_for(|progress| progress.certified >= height).await;
+        let reached = self.unless_stopped(progress.wait_for(|progress| progress.certified >= height)).await?;
         reached.map(|progress| *progress).map_err(|_| NodeError::Stopping)
     }
 
@@ -316,7 +317,7 @@ impl NodeHandle {
     }
 
     async fn input(&self, input: Input) -> Result<(), NodeError> {
-        self.0.inbox.send(input).await.map_err(|_| NodeError::Stopping)
+        self.unless_stopped(self.0.inbox.send(input)).await?.map_err(|_| NodeError::Stopping)
     }
 
     async fn lookup(&self, id: TxId) -> Result<Option<TimestampMs>, NodeError> {
@@ -326,7 +327,17 @@ impl NodeHandle {
             let _ = reply.send(known);
         });
         self.input(Input::Lookup { id, reply }).await?;
-        word.await.map_err(|_| NodeError::Stopping)
+        self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Ends when the node stops, whatever is waited for.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, NodeError> {
+        self.0.stop.run_until_cancelled(waiting).await.ok_or(NodeError::Stopping)
+    }
+
+    /// Resolves when the node begins to stop.
+    pub async fn stopping(&self) {
+        self.0.stop.cancelled().await;
     }
 
     /// The receipt as stored.
@@ -353,7 +364,7 @@ impl NodeHandle {
         let stored = if fresh { None } else { self.committed(id).await? };
         let committed = match stored {
             Some(committed) => committed,
-            None => match wait.word().await {
+            None => match self.unless_stopped(wait.word()).await? {
                 Some(Word::Committed(found)) => Committed { found },
                 Some(Word::Expired) => return Ok(Outcome::Expired),
                 None => return Err(NodeError::Stopping),

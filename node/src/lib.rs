@@ -6,6 +6,7 @@
 //!  workers ────────┘        replica          └─▶ workers: verify · execute and store · read for peers ─▶ feed
 //! ```
 
+pub mod config;
 pub mod driver;
 pub mod executor;
 pub mod feed;
@@ -15,7 +16,9 @@ pub mod mempool;
 pub mod network;
 pub mod pool_log;
 pub mod ports;
+pub mod run;
 pub mod start;
+pub mod threads;
 pub mod validate;
 pub mod wire;
 pub mod workers;

@@ -184,7 +184,7 @@ pub fn expiry_fits(expires_at: TimestampMs, stamp: TimestampMs, params: &Params)
 /// The first thing wrong.
 pub fn validate_batch(
     payload: &Payload,
-    known: Vec<Option<Checked>>,
+    known: &[Option<Checked>],
     chain: ChainId,
     params: &Params,
     verifier: &impl Verifier,
@@ -202,9 +202,9 @@ pub fn validate_batch(
     }
     let mut checked: Vec<Option<Checked>> = Vec::with_capacity(count);
     let (mut parsed, mut places) = (Vec::new(), Vec::new());
-    let known = known.into_iter().chain(core::iter::repeat(None));
+    let known = known.iter().map(Option::as_ref).chain(core::iter::repeat(None));
     for (index, (tx, known)) in txs.iter().zip(known).enumerate() {
-        let known = known.filter(|known| known.signed == *tx);
+        let known = known.filter(|known| known.signed == *tx).cloned();
         if known.is_none() {
             let fresh = parse(tx.clone(), chain).map_err(|why| InvalidBatch::Transaction { index, why })?;
             parsed.push(fresh);
@@ -284,7 +284,7 @@ pub(crate) mod tests {
         Payload::new(Batch::Proposed { proposer: ValidatorIndex(0), stamp: TimestampMs(stamp), txs })
     }
 
-    fn validate(payload: &Payload, known: Vec<Option<Checked>>) -> Result<usize, InvalidBatch> {
+    fn validate(payload: &Payload, known: &[Option<Checked>]) -> Result<usize, InvalidBatch> {
         validate_batch(payload, known, CHAIN, &Params::default(), &Zip215).map(|txs| txs.len())
     }
 
@@ -309,7 +309,7 @@ pub(crate) mod tests {
         let parsed = txs.iter().map(|tx| parse(tx.clone(), CHAIN).unwrap()).collect();
         let good: Vec<bool> = verify(parsed, &Zip215).iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, true, true, true, false, true, true, true, true]);
-        let error = validate(&batch(10, txs), Vec::new()).unwrap_err();
+        let error = validate(&batch(10, txs), &[]).unwrap_err();
         assert_eq!(error, InvalidBatch::Transaction { index: 4, why: Malformed::Signature });
     }
 
@@ -324,7 +324,7 @@ pub(crate) mod tests {
         let known = checked(&key(1), 1, 50);
         let payload = batch(10, vec![known.signed.clone()]);
         let ask = |payload: &Payload| {
-            validate_batch(payload, vec![Some(known.clone())], CHAIN, &Params::default(), &Nobody)
+            validate_batch(payload, &[Some(known.clone())], CHAIN, &Params::default(), &Nobody)
         };
         assert_eq!(ask(&payload).unwrap(), std::slice::from_ref(&known), "verified before");
         let mut resigned = known.signed.clone();
@@ -336,21 +336,21 @@ pub(crate) mod tests {
     #[test]
     fn batches_are_bounded_in_time_and_hold_an_id_once() {
         let params = Params::default();
-        let at = |expires: u64| validate(&batch(1_000, vec![signed(CHAIN, &key(1), 1, expires)]), Vec::new());
+        let at = |expires: u64| validate(&batch(1_000, vec![signed(CHAIN, &key(1), 1, expires)]), &[]);
         assert_eq!(at(1_000), Ok(1));
         assert_eq!(at(1_000 + params.expiry_ahead_max_ms), Ok(1));
         assert!(matches!(at(999), Err(InvalidBatch::Expiry { index: 0, .. })));
         assert!(matches!(at(1_001 + params.expiry_ahead_max_ms), Err(InvalidBatch::Expiry { .. })));
         let tx = signed(CHAIN, &key(1), 1, 50);
         let twice = batch(10, vec![tx.clone(), tx.clone()]);
-        assert_eq!(validate(&twice, Vec::new()), Err(InvalidBatch::Twice(tx.id())));
+        assert_eq!(validate(&twice, &[]), Err(InvalidBatch::Twice(tx.id())));
         let small = Params { batch_txs_max: 1, batch_bytes_max: 100, ..params };
         let two = batch(10, vec![tx, signed(CHAIN, &key(1), 2, 50)]);
-        let refused = |params: &Params| validate_batch(&two, Vec::new(), CHAIN, params, &Zip215).unwrap_err();
+        let refused = |params: &Params| validate_batch(&two, &[], CHAIN, params, &Zip215).unwrap_err();
         assert!(matches!(refused(&small), InvalidBatch::Count { limit: 1, found: 2 }));
         let thin = Params { batch_txs_max: 2, ..small };
         assert!(matches!(refused(&thin), InvalidBatch::Bytes { limit: 100, .. }));
-        assert_eq!(validate(&Payload::new(Batch::Null), Vec::new()), Ok(0));
-        assert_eq!(validate(&batch(10, Vec::new()), Vec::new()), Ok(0));
+        assert_eq!(validate(&Payload::new(Batch::Null), &[]), Ok(0));
+        assert_eq!(validate(&batch(10, Vec::new()), &[]), Ok(0));
     }
 }

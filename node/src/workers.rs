@@ -43,7 +43,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         match job {
             Job::Check(candidates) => Some(Answer::Checked(self.check(candidates))),
-            Job::Validate { payload, known } => Some(self.validate(&payload, known)),
+            Job::Validate { payload, known } => Some(self.validate(&payload, &known)),
             Job::CompactPool(live) => {
                 self.pool.compact(&live);
                 None
@@ -57,7 +57,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         }
     }
 
-    fn validate(&self, payload: &Payload, known: Vec<Option<Checked>>) -> Answer {
+    fn validate(&self, payload: &Payload, known: &[Option<Checked>]) -> Answer {
         let result = validate_batch(payload, known, self.chain.chain_id(), &self.params, &self.verifier);
         Answer::Validated { digest: payload.digest(), result: result.map_err(|why| why.to_string()) }
     }

@@ -74,6 +74,8 @@ pub enum Input {
     },
     /// From a worker.
     Answer(Answer),
+    /// Nothing but time.
+    Tick,
 }
 
 /// Called once with what the pool knows of a transaction. Must not block.
@@ -244,6 +246,7 @@ impl<P: Ports> Driver<P> {
                 Input::Submit(candidate) => self.admit(candidate),
                 Input::Lookup { id, reply } => (reply.0)(self.pool.get(&id).map(|tx| tx.expires_at())),
                 Input::Answer(answer) => self.on_answer(answer, &mut step),
+                Input::Tick => {}
             }
         }
         self.check_candidates();

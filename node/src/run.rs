@@ -1,0 +1,434 @@
+//! A node in the real world: files, threads, the network, and the order in which they start and stop.
+//!
+//! ```text
+//!  start: store ─▶ ledger's tip checked ─▶ log ─▶ born or resumed ─▶ network ─▶ threads ─▶ handle
+//!  stop:  network ─▶ driver ─▶ workers finish ─▶ store synced
+//! ```
+//!
+//! A voting key gets exactly one log (R25). Beside the key's file a mark is kept, made before the first vote: a key with a
+//! mark and without a log has lost it, and is refused. Tested by `tests/node.rs`.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use epione_ledger::chain::{Chain, ChainError};
+use epione_ledger::disk::FileDisk;
+use epione_ledger::store::{SledStore, StoreError};
+use epione_ledger::wal::WalError;
+use epione_types::sign::Zip215;
+use epione_types::{Height, Signer, TimestampMs, ValidatorIndex};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, LogFormat};
+use crate::driver::{Driver, Input, Ports};
+use crate::executor::{ExecuteError, Executor};
+use crate::feed::{Feed, Progress};
+use crate::handle::{Inner, NodeHandle, Status};
+use crate::log::{ConsensusLog, LogError};
+use crate::mempool::Account;
+use crate::network::{self, Class, Inbound, Limits, Network, PeerIndex};
+use crate::pool_log::PoolLog;
+use crate::ports::{Candidate, Log as _, Origin, Reply, Transport};
+use crate::start::{self, ResumeError};
+use crate::threads::{self, LaneThreads};
+use crate::validate::parse;
+use crate::workers::{ServeLane, VerifyLane, WriteLane};
+
+/// Inputs that wait for the driver; whoever brings more waits.
+const INBOX: usize = 1_024;
+/// Inputs of one round: they share one sync.
+const ROUND_MAX: usize = 1_024;
+/// How often the driver is woken without an input.
+const TICK: Duration = Duration::from_millis(20);
+/// How often the status is renewed.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder or file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The ledger's store.
+    #[error("the ledger's store in {path}: {source}")]
+    Store {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoreError,
+    },
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] ChainError),
+    /// The state.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The consensus log.
+    #[error("the consensus log: {0}")]
+    Log(#[from] LogError),
+    /// The durable mempool.
+    #[error("the durable mempool: {0}")]
+    Pool(#[from] WalError),
+    /// Log and ledger do not let this validator vote.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] network::StartError),
+    /// A task of this process failed.
+    #[error("cannot start: {0}")]
+    Task(String),
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RunError + '_ {
+    move |source| RunError::Io { path: path.to_owned(), source }
+}
+
+/// The ports of a real node.
+struct Real;
+
+impl Ports for Real {
+    type Transport = Links;
+    type Log = ConsensusLog<FileDisk>;
+    type Workers = LaneThreads;
+    type Verifier = Zip215;
+}
+
+struct Links(Network);
+
+impl Transport for Links {
+    fn send(&mut self, to: ValidatorIndex, class: Class, frame: Bytes) {
+        // Who is not connected is told what it missed when it is (R22).
+        if let Err(error @ network::SendError::Length { .. }) = self.0.send(PeerIndex(to.0), class, frame) {
+            error!(%error, "a frame was not sent");
+        }
+    }
+    fn broadcast(&mut self, class: Class, frame: Bytes) {
+        if let Err(error) = self.0.broadcast(class, &frame) {
+            error!(%error, "a frame was not sent");
+        }
+    }
+    fn disconnect(&mut self, peer: ValidatorIndex, reason: &str) {
+        self.0.disconnect(PeerIndex(peer.0), reason);
+    }
+}
+
+/// A running node. Dropping it stops it too, but does not wait.
+pub struct Node {
+    handle: NodeHandle,
+    network: Network,
+    stop: CancellationToken,
+    ended: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+    chain: Arc<Chain>,
+}
+
+impl core::fmt::Debug for Node {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Node").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// What is read and opened before the network starts.
+struct Opened {
+    chain: Arc<Chain>,
+    log: ConsensusLog<FileDisk>,
+    records: crate::log::Records,
+    pool: PoolLog<FileDisk>,
+    held: Vec<(epione_types::id::OrgId, epione_types::SignedTx)>,
+}
+
+fn open(config: &Config) -> Result<Opened, RunError> {
+    for dir in [config.ledger_dir(), config.log_dir(), config.pool_dir()] {
+        fs::create_dir_all(&dir).map_err(io(&dir))?;
+    }
+    let path = config.ledger_dir();
+    let store = SledStore::open(&path, config.store_cache_bytes)
+        .map_err(|source| RunError::Store { path, source })?;
+    let chain = Arc::new(Chain::open(Arc::new(store), &start::origin(&config.genesis))?);
+    let disk = |dir: PathBuf| FileDisk::open(&dir).map_err(io(&dir));
+    let (log, records) = ConsensusLog::open(disk(config.log_dir())?)?;
+    let (pool, held) = PoolLog::open(disk(config.pool_dir())?)?;
+    Ok(Opened { chain, log, records, pool, held })
+}
+
+/// The mark of a voting key that has begun its log.
+fn mark_of(key_file: &Path) -> PathBuf {
+    let mut name = key_file.as_os_str().to_owned();
+    name.push(".born");
+    name.into()
+}
+
+/// Makes the mark durable, if it is not there.
+fn mark(key_file: &Path, log_dir: &Path) -> Result<(), RunError> {
+    let path = mark_of(key_file);
+    match File::options().write(true).create_new(true).open(&path) {
+        Ok(mut file) => {
+            let text = format!(
+                "This voting key has a consensus log, in {}. It may never get a second one.\n",
+                log_dir.display()
+            );
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io(&path)(error)),
+    }
+}
+
+fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Node {
+    /// Opens everything, checks it, and starts. Needs a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// [`RunError`]: nothing was started, or it was stopped again.
+    pub async fn start(config: Config) -> Result<Self, RunError> {
+        let config = Arc::new(config);
+        let opening = config.clone();
+        // Opening reads whole files and checks the ledger's tip: not on an async worker.
+        let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
+        let Opened { chain, log, records, pool, held } =
+            opened.map_err(|error| RunError::Task(error.to_string()))??;
+        let head = chain.head();
+        let set = config.genesis.validators.clone();
+        let signer: Arc<dyn Signer + Send + Sync> = Arc::new(config.voting_key.clone());
+        let identity = start::config(&config.genesis, &signer.public_key())?;
+        let (replica, step) = if records.is_empty() {
+            if mark_of(&config.voting_key_file).exists() {
+                return Err(ResumeError::NoLog.into()); // R25
+            }
+            start::born(&chain, identity, signer)?
+        } else {
+            start::resume(&chain, identity, signer, records, log.position())?
+        };
+
+        let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
+        info!(
+            chain = %chain.chain_id(), validator = %config.me, height = %head.height, %certified,
+            state_root = %head.state_root, validators = set.len(), "ledger and log are open"
+        );
+        let feed =
+            Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
+        let deadline = Executor::new(chain.clone(), set.clone()).deadline()?;
+        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool);
+        let write = WriteLane::new(chain.clone(), set, feed.clone())?;
+        let serve = ServeLane::new(chain.clone());
+        let (network, inbound) = Network::start(network::Config {
+            seed: *config.network_key.seed(),
+            listen: config.listen,
+            peers: config.peers.clone(),
+            limits: Limits::default(),
+        })
+        .await?;
+
+        let (inbox, inputs) = mpsc::channel(INBOX);
+        let task = |error: std::io::Error| RunError::Task(error.to_string());
+        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox).map_err(task)?;
+        let links = Links(network.clone());
+        let mut driver: Driver<Real> =
+            Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215);
+        let begun = Instant::now();
+        driver.start(step, 0, wall_clock());
+        mark(&config.voting_key_file, &config.log_dir())?; // before the first vote can leave
+
+        let stop = CancellationToken::new();
+        let ended = CancellationToken::new();
+        let status = |driver: &Driver<Real>, chain: &Chain| {
+            let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
+            Status { driver: driver.status(), head: chain.head(), certified, at: wall_clock() }
+        };
+        let (publish, published) = watch::channel(Arc::new(status(&driver, &chain)));
+        let (ledger, stopping, done) = (chain.clone(), stop.clone(), ended.clone().drop_guard());
+        let driving = Builder::new().name("driver".to_owned()).spawn(move || {
+            let _done = done;
+            drive(driver, inputs, &stopping, begun, |driver| {
+                publish.send_replace(Arc::new(status(driver, &ledger)));
+            });
+        });
+        threads.insert(0, driving.map_err(task)?);
+        tokio::spawn(pump(inbound, inbox.clone(), stop.clone()));
+        tokio::spawn(tick(inbox.clone(), ended.clone()));
+        tokio::spawn(offer_again(held, chain.clone(), inbox.clone()));
+
+        let handle = NodeHandle::new(Inner {
+            genesis: config.genesis.clone(),
+            chain: chain.chain_id(),
+            me: config.me,
+            inbox,
+            ledger: chain.clone(),
+            feed,
+            status: published,
+            network: network.clone(),
+            reads: NodeHandle::reads(),
+            stop: stop.clone(),
+        });
+        info!(address = %network.listen_address(), "listening for validators");
+        Ok(Self { handle, network, stop, ended, threads, chain })
+    }
+
+    /// What services do with it.
+    #[must_use]
+    pub const fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Where it listens for validators.
+    #[must_use]
+    pub fn listen_address(&self) -> SocketAddr {
+        self.network.listen_address()
+    }
+
+    /// Resolves when the driver has ended: after [`Node::shutdown`] began, or because of a defect.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Stops: no more votes, blocks that are being stored are finished, the store is synced.
+    ///
+    /// # Errors
+    /// The store cannot be synced; the next start repeats from the log what is missing.
+    pub async fn shutdown(mut self) -> Result<(), RunError> {
+        info!("stopping");
+        self.stop.cancel();
+        self.network.shutdown().await;
+        let (threads, chain) = (core::mem::take(&mut self.threads), self.chain.clone());
+        let stopped = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                if thread.join().is_err() {
+                    warn!(name, "a thread had panicked");
+                }
+            }
+            chain.sync()
+        });
+        let height = stopped.await.map_err(|error| RunError::Task(error.to_string()))??;
+        info!(%height, "stopped");
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The driver's thread: takes what has come, at most a round's worth, and hands it over.
+fn drive(
+    mut driver: Driver<Real>,
+    mut inputs: mpsc::Receiver<Input>,
+    stop: &CancellationToken,
+    begun: Instant,
+    mut publish: impl FnMut(&Driver<Real>),
+) {
+    let mut round = Vec::with_capacity(ROUND_MAX);
+    let mut published = Instant::now();
+    while inputs.blocking_recv_many(&mut round, ROUND_MAX) > 0 && !stop.is_cancelled() {
+        let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        driver.handle(round.drain(..), now, wall_clock());
+        if published.elapsed() >= STATUS_EVERY {
+            published = Instant::now();
+            publish(&driver);
+        }
+    }
+    publish(&driver);
+}
+
+/// From the network to the driver; a full inbox stops reading from peers.
+async fn pump(mut inbound: Inbound, inbox: mpsc::Sender<Input>, stop: CancellationToken) {
+    while let Some(Some(event)) = stop.run_until_cancelled(inbound.recv()).await {
+        let input = match event {
+            network::Event::Connected(peer) => {
+                info!(%peer, "connected");
+                Input::Connected(ValidatorIndex(peer.0))
+            }
+            network::Event::Disconnected(peer) => {
+                info!(%peer, "disconnected");
+                continue;
+            }
+            network::Event::Frame { peer, class, bytes } => {
+                Input::Frame { from: ValidatorIndex(peer.0), class, bytes }
+            }
+        };
+        if inbox.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Time for an idle driver. A full inbox wakes it anyway.
+async fn tick(inbox: mpsc::Sender<Input>, ended: CancellationToken) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while ended.run_until_cancelled(interval.tick()).await.is_some() {
+        drop(inbox.try_send(Input::Tick));
+    }
+}
+
+/// What the durable pool held goes through the door again (R24).
+async fn offer_again(
+    held: Vec<(epione_types::id::OrgId, epione_types::SignedTx)>,
+    chain: Arc<Chain>,
+    inbox: mpsc::Sender<Input>,
+) {
+    if !held.is_empty() {
+        info!(count = held.len(), "transactions of the durable mempool are offered again");
+    }
+    for (organisation, tx) in held {
+        let Ok(parsed) = parse(tx, chain.chain_id()) else { continue };
+        let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
+        if inbox.send(Input::Submit(Candidate { parsed, origin })).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Resolves on SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// The signals cannot be listened for.
+pub async fn signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Starts the log of this process, on stderr.
+///
+/// # Errors
+/// There is one already.
+pub fn init_logging(level: &str, format: LogFormat) -> Result<(), String> {
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let filter = tracing_subscriber::EnvFilter::builder().parse(level).map_err(|error| error.to_string())?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => subscriber.finish().try_init(),
+        LogFormat::Json => subscriber.json().finish().try_init(),
+    };
+    started.map_err(|error| error.to_string())
+}
