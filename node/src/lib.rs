@@ -20,5 +20,6 @@ pub mod run;
 pub mod start;
 pub mod threads;
 pub mod validate;
+pub mod verify;
 pub mod wire;
 pub mod workers;

@@ -39,11 +39,13 @@ impl<P: Ports> Driver<P> {
         if self.fault.is_some() {
             return;
         }
-        let told = match &message {
-            // Played back by another, an old status would use up its signer's answers (R22).
-            Message::Status(status) if status.from != from => return,
-            Message::Status(status) => Some(status.body.low),
-            _ => None,
+        let told = if let Message::Status(status) = &message {
+            if status.from != from {
+                return; // played back by another, an old status would use up its signer's answers (R22)
+            }
+            Some(status.body.low)
+        } else {
+            None
         };
         match self.verifying().message(message) {
             Ok(verified) => {

@@ -1,0 +1,236 @@
+//! `epione ledger verify`: the whole ledger again from genesis, trusting nothing that is stored.
+//!
+//! ```text
+//!  stored batch h ─▶ digest, signatures (R8) ─▶ executed on a fresh ledger ─▶ header, receipts, index = stored ones?
+//!  stored certificate ─▶ a quorum's signatures on that header?          at the end: state = stored state, key by key?
+//! ```
+//!
+//! It stops at the first height that differs and says what differs there. The fresh ledger is in memory: about as
+//! much as the ledger itself. Tested by `tests/verify.rs`.
+
+use std::sync::Arc;
+
+use epione_consensus::Payload;
+use epione_ledger::chain::{Chain, ChainError};
+use epione_ledger::store::{MemoryStore, Store, StoreError};
+use epione_types::sign::Zip215;
+use epione_types::{BlockHeader, Genesis, Height};
+use serde::Serialize;
+
+use crate::executor::{ExecuteError, Executor};
+use crate::start::origin;
+use crate::validate::validate_batch;
+
+/// State keys compared at a time.
+const PAGE: usize = 4_096;
+
+/// What a full check saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Highest height that was checked and found right.
+    pub height: Height,
+    /// Highest height that a quorum vouches for.
+    pub certified: Height,
+    /// Certificates checked.
+    pub certificates: u64,
+    /// Transactions executed again.
+    pub transactions: u64,
+    /// Keys of the state compared.
+    pub state_keys: u64,
+    /// The first damage; none if all is right.
+    pub damage: Option<Damage>,
+}
+
+/// Where the ledger is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// Height at which it shows.
+    pub height: Height,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl core::fmt::Display for Damage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "height {}: {}", self.height, self.what)
+    }
+}
+
+/// Why the check could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The store fails, or belongs to another chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Checks the ledger in `store` from `genesis` on. `progress` hears of every height that is right, and of the last one.
+///
+/// # Errors
+/// [`VerifyError`]: nothing can be said. Damage is not an error but a [`Report`].
+pub fn verify(
+    store: Arc<dyn Store>,
+    genesis: &Genesis,
+    mut progress: impl FnMut(Height, Height),
+) -> Result<Report, VerifyError> {
+    let mut report = Report {
+        height: Height::ZERO,
+        certified: Height::ZERO,
+        certificates: 0,
+        transactions: 0,
+        state_keys: 0,
+        damage: None,
+    };
+    let origin = origin(genesis);
+    let stored = match Chain::open(store, &origin) {
+        Ok(chain) => chain,
+        Err(ChainError::Damaged { what, height, why }) => {
+            report.damage = Some(Damage { height, what: format!("{what}: {why}") });
+            return Ok(report);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let fresh = Arc::new(Chain::open(Arc::new(MemoryStore::new()), &origin)?);
+    let check =
+        Check { stored: &stored, executor: Executor::new(fresh, genesis.validators.clone()), genesis };
+    let tip = stored.head().height;
+    while report.height < tip {
+        let height = report.height.next();
+        match check.block(height, &mut report) {
+            Ok(()) => report.height = height,
+            Err(Fault::Damage(what)) => {
+                report.damage = Some(Damage { height, what });
+                return Ok(report);
+            }
+            Err(Fault::Fails(error)) => return Err(error),
+        }
+        progress(height, tip);
+    }
+    match check.state(&mut report) {
+        Ok(()) => {}
+        Err(Fault::Damage(what)) => report.damage = Some(Damage { height: tip, what }),
+        Err(Fault::Fails(error)) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// Damage ends the check with a report, a failing store without one.
+enum Fault {
+    Damage(String),
+    Fails(VerifyError),
+}
+
+impl<E: Into<VerifyError>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        if let VerifyError::Chain(ChainError::Damaged { what, why, .. }) = &error {
+            return Self::Damage(format!("{what}: {why}"));
+        }
+        Self::Fails(error)
+    }
+}
+
+fn damage<T>(what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Damage(what.into()))
+}
+
+struct Check<'a> {
+    stored: &'a Chain,
+    executor: Executor,
+    genesis: &'a Genesis,
+}
+
+impl Check<'_> {
+    fn block(&self, height: Height, report: &mut Report) -> Result<(), Fault> {
+        let set = &self.genesis.validators;
+        let (Some(header), Some(batch)) = (self.stored.header(height)?, self.stored.batch(height)?) else {
+            return damage("the header or the batch is missing");
+        };
+        let payload = match Payload::decode(batch.into(), &set.params) {
+            Ok(payload) => payload,
+            Err(error) => return damage(format!("the batch does not decode: {error}")),
+        };
+        if payload.digest() != header.batch_digest {
+            return damage(format!(
+                "the batch has digest {}, the header names {}",
+                payload.digest(),
+                header.batch_digest
+            ));
+        }
+        let chain = self.stored.chain_id();
+        let txs = match validate_batch(&payload, &[], chain, &set.params, &Zip215) {
+            Ok(txs) => txs,
+            Err(why) => return damage(format!("the batch is invalid: {why}")),
+        };
+        let written = match self.executor.append(height, &payload, Some(txs), 0) {
+            Ok(written) => written,
+            Err(ExecuteError::Chain(error)) => return Err(error.into()),
+            Err(error) => return damage(format!("the batch cannot be executed: {error}")),
+        };
+        if let Some(what) = difference(&written.header, &header) {
+            return damage(what);
+        }
+        if self.stored.receipts(height)?.as_ref() != Some(&written.receipts) {
+            return damage("the stored receipts are not those of the execution");
+        }
+        for id in &written.ids {
+            if self.stored.locate(*id)? != self.executor.chain().locate(*id)? {
+                return damage(format!("the index of transaction {id} is wrong"));
+            }
+        }
+        report.transactions = report.transactions.saturating_add(written.ids.len() as u64);
+        if let Some(certificate) = self.stored.certificate(height)? {
+            if certificate.header_hash != header.hash() || certificate.height != height {
+                return damage("the certificate is for another header");
+            }
+            if !certificate.verify(chain, set, &Zip215) {
+                return damage("the certificate is not a quorum's");
+            }
+            report.certificates = report.certificates.saturating_add(1);
+            report.certified = height;
+        }
+        Ok(())
+    }
+
+    /// The flat state, key by key, against that of the execution.
+    fn state(&self, report: &mut Report) -> Result<(), Fault> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let stored = self.stored.state_after(after.as_deref(), PAGE)?;
+            let right = self.executor.chain().state_after(after.as_deref(), PAGE)?;
+            if let Some((stored, right)) = stored.iter().zip(&right).find(|(stored, right)| stored != right) {
+                let key = stored.0.as_slice().min(&right.0);
+                return damage(format!("the state differs first under key {}", hex(key)));
+            }
+            if stored.len() != right.len() {
+                return damage("the state has keys too many or too few");
+            }
+            report.state_keys = report.state_keys.saturating_add(stored.len() as u64);
+            let Some((last, _)) = stored.last() else { return Ok(()) };
+            after = Some(last.clone());
+        }
+    }
+}
+
+/// The first field in which a stored header differs from the executed one.
+fn difference(executed: &BlockHeader, stored: &BlockHeader) -> Option<String> {
+    let fields = [
+        ("parent", executed.parent, stored.parent),
+        ("transactions root", executed.txs_root, stored.txs_root),
+        ("receipts root", executed.receipts_root, stored.receipts_root),
+        ("state root", executed.state_root, stored.state_root),
+        ("next epoch hash", executed.next_epoch_hash, stored.next_epoch_hash),
+    ];
+    let hash = fields.iter().find(|(_, executed, stored)| executed != stored);
+    let text = hash.map(|(name, executed, stored)| {
+        format!("the {name} is {executed} by execution, {stored} in the header")
+    });
+    text.or_else(|| (executed != stored).then(|| "the header is not that of the execution".to_owned()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
