@@ -79,7 +79,8 @@ pub struct EpioneClient {
 
 #[derive(Debug)]
 struct Shared {
-    nodes: Vec<Channel>,
+    /// With their addresses.
+    nodes: Vec<(String, Channel)>,
     /// The node that answered last.
     current: AtomicUsize,
     bearer: Bearer,
@@ -154,14 +155,15 @@ impl EpioneClient {
                 ClientError::Config(format!("endpoint '{url}': {error}: {cause}"))
             };
             let endpoint = Endpoint::from_shared(url.clone()).map_err(fault)?;
-            Ok(endpoint
+            let channel = endpoint
                 .tls_config(tls.clone())
                 .map_err(fault)?
                 .connect_timeout(Duration::from_secs(5))
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5))
                 .tcp_nodelay(true)
-                .connect_lazy())
+                .connect_lazy();
+            Ok((url.clone(), channel))
         };
         let nodes = config.endpoints.iter().map(node).collect::<Result<Vec<_>, _>>()?;
         if nodes.is_empty() {
@@ -201,12 +203,25 @@ impl EpioneClient {
         self.shared.attempt_timeout
     }
 
+    fn at(&self, number: usize) -> Option<&(String, Channel)> {
+        let nodes = &self.shared.nodes;
+        nodes.get(number.checked_rem(nodes.len())?)
+    }
+
+    /// The node's error; one of the connection names the node, which could not name itself.
+    pub(crate) fn error(&self, number: usize, mut error: ApiError) -> ApiError {
+        if error.reason.is_empty() {
+            let address = self.at(number).map_or("", |(address, _)| address);
+            error.message = format!("{address}: {}", error.message);
+        }
+        error
+    }
+
     /// The node to ask now, and its number.
     pub(crate) fn node(&self) -> (usize, Node) {
         let number = self.shared.current.load(Ordering::Relaxed);
-        let index = number.checked_rem(self.shared.nodes.len()).unwrap_or_default();
-        let channel = self.shared.nodes.get(index).cloned();
-        // `lazy` refuses an empty list, and the index is below its length.
+        let channel = self.at(number).map(|(_, channel)| channel.clone());
+        // `lazy` refuses an empty list, and `at` finds one in any other.
         let channel = channel.unwrap_or_else(|| Endpoint::from_static("https://0.0.0.0").connect_lazy());
         (number, InterceptedService::new(channel, self.shared.bearer.clone()))
     }
@@ -243,7 +258,7 @@ impl EpioneClient {
             let again = error.is_retryable() || error.code == Code::DeadlineExceeded;
             let pause = error.retry_after.unwrap_or_else(|| pauses.next());
             if !again || Instant::now() + pause >= deadline {
-                return Err(error.into());
+                return Err(self.error(number, error).into());
             }
             self.move_on(number);
             tokio::time::sleep(pause).await;

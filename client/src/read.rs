@@ -12,6 +12,7 @@ use epione_types::call::RecordAccess;
 use epione_types::{BlockHeader, Height};
 
 use crate::connection::ANSWER_BYTES_MAX;
+use crate::verify::VerifyError;
 use crate::{ClientError, EpioneClient};
 
 macro_rules! reads {
@@ -108,7 +109,7 @@ impl EpioneClient {
     pub async fn certified_header(&self, height: Option<Height>) -> Result<BlockHeader, ClientError> {
         let answer = self.get_header(pb::GetHeaderRequest { height: height.map_or(0, |h| h.0) }).await?;
         let header = self.header(&answer.certified.unwrap_or_default())?;
-        self.at(height, &header)?;
+        same(height, &header)?;
         Ok(header)
     }
 
@@ -128,17 +129,15 @@ impl EpioneClient {
         };
         let proof = self.get_proof(request).await?.proof.unwrap_or_default();
         if proof.key != key {
-            return Err(crate::verify::VerifyError::OtherSubject.into());
+            return Err(VerifyError::OtherSubject.into());
         }
         let (value, header) = self.trust().value(&proof)?;
-        self.at(height, &header)?;
+        same(height, &header)?;
         Ok((value, header))
     }
+}
 
-    fn at(&self, asked: Option<Height>, header: &BlockHeader) -> Result<(), ClientError> {
-        match asked {
-            Some(asked) if asked != header.height => Err(crate::verify::VerifyError::OtherSubject.into()),
-            _ => Ok(()),
-        }
-    }
+/// Is the header of the height that was asked for?
+fn same(asked: Option<Height>, header: &BlockHeader) -> Result<(), VerifyError> {
+    if asked.is_none_or(|asked| asked == header.height) { Ok(()) } else { Err(VerifyError::OtherSubject) }
 }

@@ -265,6 +265,7 @@ impl Pump {
             match self.serve(SubmissionServiceClient::new(node), &mut pauses).await {
                 End::Done => return,
                 End::Broken(error) => {
+                    let error = self.client.error(number, error);
                     self.client.move_on(number);
                     if self.give_up(&error).await.is_err() {
                         return;

@@ -295,7 +295,17 @@ async fn another_authority_is_not_trusted() {
     let (lab, stranger) = (Lab::new().await, Lab::new().await);
     let config = Config { ca_pem: stranger.ca, timeout: Duration::from_millis(300), ..lab.config() };
     let error = EpioneClient::connect(config).await.unwrap_err();
-    assert!(matches!(error, ClientError::Api(_)), "{error}");
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_named() {
+    let lab = Lab::new().await;
+    let endpoints = lab.endpoints[..1].to_vec();
+    let config = Config { endpoints, timeout: Duration::from_millis(300), ..lab.config() };
+    let error = EpioneClient::connect(config).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&lab.endpoints[0]) && text.contains("refused"), "{text}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! One type for both ends: a node makes a [`tonic::Status`] of an [`ApiError`], a client makes the [`ApiError`] again.
 //! Nothing of a person may stand in it; the reason is stable, the message is for people.
 
+use core::fmt;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// A refused call. The code tells a client what to do, the reason why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {message}")]
 pub struct ApiError {
     /// gRPC status code.
     pub code: Code,
@@ -32,6 +32,16 @@ pub struct ApiError {
     pub field: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reason.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.reason, self.message)
+        }
+    }
 }
 
 impl ApiError {
@@ -95,7 +105,7 @@ impl From<&Status> for ApiError {
         Self {
             code: status.code(),
             reason: details.error_info().map_or_else(String::new, |info| info.reason.clone()),
-            message: status.message().to_owned(),
+            message: with_causes(status),
             field: details
                 .bad_request()
                 .and_then(|bad| bad.field_violations.first())
@@ -106,6 +116,20 @@ impl From<&Status> for ApiError {
                 .map(|delay| delay.min(RETRY_AFTER_MAX)),
         }
     }
+}
+
+/// The message, and for a failed connection why it failed: a refused port, an unknown authority.
+fn with_causes(status: &Status) -> String {
+    let mut message = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = if message.is_empty() { text } else { format!("{message}: {text}") };
+        }
+        cause = error.source();
+    }
+    message
 }
 
 impl From<ApiError> for pb::SubmitError {
