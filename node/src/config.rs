@@ -225,13 +225,12 @@ impl Section {
     }
 
     fn text_opt(&mut self, field: &str, faults: &mut Faults) -> Option<String> {
-        match self.table.remove(field)? {
-            Value::String(text) => Some(text),
-            other => {
-                faults.add(&self.name(field), format!("is a {}, must be a text in quotes", other.type_str()));
-                None
-            }
-        }
+        let value = self.table.remove(field)?;
+        let Value::String(text) = value else {
+            faults.add(&self.name(field), format!("is a {}, must be a text in quotes", value.type_str()));
+            return None;
+        };
+        Some(text)
     }
 
     fn text(&mut self, field: &str, meaning: &str, faults: &mut Faults) -> Option<String> {

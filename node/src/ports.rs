@@ -133,7 +133,7 @@ pub enum Answer {
     /// Of [`Job::Execute`].
     Executed {
         /// The block.
-        header: BlockHeader,
+        header: Box<BlockHeader>,
         /// Its transactions.
         ids: Vec<TxId>,
         /// When something in the state next waits for time (R11).

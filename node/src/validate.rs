@@ -45,7 +45,7 @@ impl Tx {
 
 /// Right in everything but its signatures, which were not looked at.
 #[derive(Debug)]
-pub struct Parsed(Tx);
+pub struct Parsed(Arc<Tx>);
 
 /// Right in everything that depends on its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +104,12 @@ pub fn parse(signed: SignedTx, chain: ChainId) -> Result<Parsed, Malformed> {
     }
     let signers = signed.signatures.iter().map(|one| one.public_key).collect();
     let decoded = DecodedTx { id: signed.id(), body, signers };
-    Ok(Parsed(Tx { signed, decoded }))
+    Ok(Parsed(Arc::new(Tx { signed, decoded })))
 }
 
-/// Verifies all signatures of all transactions together: big batches pay. The answer for each is its own.
-pub fn verify(parsed: Vec<Parsed>, verifier: &impl Verifier) -> Vec<Result<Checked, Parsed>> {
+/// Verifies all signatures of all transactions together: big batches pay. The answer for each is its own; none for one with
+/// a bad signature.
+pub fn verify(parsed: Vec<Parsed>, verifier: &impl Verifier) -> Vec<Option<Checked>> {
     let messages: Vec<Vec<u8>> = parsed.iter().map(|tx| signing_bytes(&tx.signed.body)).collect();
     let mut items: Vec<(PublicKey, &[u8], Signature)> = Vec::with_capacity(parsed.len());
     for (tx, message) in parsed.iter().zip(&messages) {
@@ -122,7 +123,7 @@ pub fn verify(parsed: Vec<Parsed>, verifier: &impl Verifier) -> Vec<Result<Check
         .map(|tx| {
             // Every verdict is taken, a bad first one or not: the next transaction's come after.
             let valid = verdicts.by_ref().take(tx.signed.signatures.len()).filter(|valid| *valid).count();
-            if valid == tx.signed.signatures.len() { Ok(Checked(Arc::new(tx.0))) } else { Err(tx) }
+            (valid == tx.signed.signatures.len()).then_some(Checked(tx.0))
         })
         .collect()
 }
@@ -213,7 +214,7 @@ pub fn validate_batch(
         checked.push(known);
     }
     for (index, verdict) in places.into_iter().zip(verify(parsed, verifier)) {
-        let good = verdict.map_err(|_| InvalidBatch::Transaction { index, why: Malformed::Signature })?;
+        let good = verdict.ok_or(InvalidBatch::Transaction { index, why: Malformed::Signature })?;
         if let Some(place) = checked.get_mut(index) {
             *place = Some(good);
         }
@@ -239,7 +240,7 @@ pub fn validate_batch(
 pub fn parse_vouched(payload: &Payload, chain: ChainId) -> Result<Vec<DecodedTx>, InvalidBatch> {
     let parse = |(index, tx): (usize, &SignedTx)| {
         let parsed = parse(tx.clone(), chain).map_err(|why| InvalidBatch::Transaction { index, why })?;
-        Ok(parsed.0.decoded)
+        Ok(parsed.0.decoded.clone())
     };
     payload.batch().txs().iter().enumerate().map(parse).collect()
 }
@@ -307,7 +308,7 @@ pub(crate) mod tests {
         let mut txs: Vec<SignedTx> = (0..9).map(|i| signed(CHAIN, &key(1), i, 50)).collect();
         txs[4].signatures[0].signature.0[0] ^= 1;
         let parsed = txs.iter().map(|tx| parse(tx.clone(), CHAIN).unwrap()).collect();
-        let good: Vec<bool> = verify(parsed, &Zip215).iter().map(Result::is_ok).collect();
+        let good: Vec<bool> = verify(parsed, &Zip215).iter().map(Option::is_some).collect();
         assert_eq!(good, [true, true, true, true, false, true, true, true, true]);
         let error = validate(&batch(10, txs), &[]).unwrap_err();
         assert_eq!(error, InvalidBatch::Transaction { index: 4, why: Malformed::Signature });

@@ -77,15 +77,15 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         let checked = verify(parsed, &self.verifier);
         let clients =
             origins.iter().zip(&checked).filter_map(|((origin, _), result)| match (origin, result) {
-                (Origin::Client(account, _), Ok(tx)) => Some((*account, tx)),
+                (Origin::Client(account, _), Some(tx)) => Some((*account, tx)),
                 _ => None,
             });
         let durable = self.pool.append(clients);
         for ((origin, bytes), result) in origins.into_iter().zip(checked) {
             let client = matches!(origin, Origin::Client(..));
             let found = match result {
-                Ok(tx) => Found::Good { tx, durable: durable && client },
-                Err(_) => Found::BadSignature,
+                Some(tx) => Found::Good { tx, durable: durable && client },
+                None => Found::BadSignature,
             };
             verdicts.push(Verdict { origin, bytes, found });
         }
@@ -119,7 +119,7 @@ impl WriteLane {
                 let written = self.executor.append(height, &payload, txs, position);
                 written.map_err(|error| error.to_string()).map(|written| {
                     let ids = written.ids;
-                    let (header, deadline) = (written.header.clone(), written.deadline);
+                    let (header, deadline) = (Box::new(written.header.clone()), written.deadline);
                     self.feed.stored(Block { header: written.header, receipts: written.receipts });
                     Some(Answer::Executed { header, ids, deadline })
                 })

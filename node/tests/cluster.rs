@@ -19,10 +19,11 @@ fn real_transactions_give_equal_ledgers_for_every_size() {
             cluster.run_until(5 * SECOND, |cluster| cluster.receipt(number % n, &id).is_some());
             let receipt = cluster.receipt(number % n, &id).unwrap();
             assert_eq!(receipt.outcome, Outcome::Ok, "n={n}: {receipt:?}");
-            decisions.extend(receipt.events.into_iter().filter_map(|event| match event {
-                Event::AccessDecided { decision, .. } => Some(decision),
-                _ => None,
-            }));
+            for event in receipt.events {
+                if let Event::AccessDecided { decision, .. } = event {
+                    decisions.push(decision);
+                }
+            }
         }
         // With one hospital the doctor who asks is of the house.
         let foreign = if n == 1 { Decision::Permit } else { Decision::Deny };

@@ -122,7 +122,7 @@ impl<P: Ports> Driver<P> {
                 self.deadline = deadline;
                 self.settled(ids, header.timestamp);
                 self.restoring = self.restoring.filter(|height| header.height < *height);
-                self.feed(Event::Executed(header), step);
+                self.feed(Event::Executed(*header), step);
             }
             Answer::Synced(height) => self.on_synced(height),
             Answer::Read { peer, frame } => {

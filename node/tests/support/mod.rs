@@ -1,5 +1,6 @@
 //! A cluster in one thread: time is a number, the network a queue, disks and stores are in memory.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,8 +31,8 @@ use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
 use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
 use epione_types::sign::Zip215;
 use epione_types::{
-    Domain, Epoch, Hash, Height, Params, Receipt, SecretKey, SignedTx, Signer, TimestampMs, TxId, Validator,
-    ValidatorIndex, ValidatorSet,
+    ChainId, Domain, Epoch, Hash, Height, Params, Receipt, SecretKey, SignedTx, Signer, TimestampMs, TxId,
+    Validator, ValidatorIndex, ValidatorSet,
 };
 
 /// One second of virtual time, in ms.
@@ -78,6 +79,30 @@ pub fn genesis(n: usize) -> Genesis {
     };
     genesis.check().unwrap();
     genesis
+}
+
+/// A transaction of `signers`, the first of whom sends it.
+pub fn sign(
+    chain_id: ChainId,
+    signers: &[&str],
+    request: u64,
+    expires_at: TimestampMs,
+    call: Call,
+) -> SignedTx {
+    let keys: Vec<SecretKey> = signers.iter().map(|name| key(name)).collect();
+    let request_id = RequestId(id16(&format!("request {request}")));
+    let body = TxBody { chain_id, sender: keys[0].public_key(), request_id, expires_at, call };
+    let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
+    SignedTx::sign(epione_proto::encode_body(&body), &signers)
+}
+
+/// A patient of hospital 0, in custody.
+pub fn patient_call(number: usize) -> Call {
+    Call::RegisterPatient(RegisterPatient {
+        patient: PatientId(id16(&format!("patient {number}"))),
+        key: None,
+        notice_hash: hash("notice"),
+    })
 }
 
 struct Flight {
@@ -377,16 +402,8 @@ impl Cluster {
 
     pub fn tx(&mut self, signers: &[&str], expires_in: u64, call: Call) -> SignedTx {
         self.requests += 1;
-        let keys: Vec<SecretKey> = signers.iter().map(|name| key(name)).collect();
-        let body = TxBody {
-            chain_id: self.genesis.chain_id(),
-            sender: keys[0].public_key(),
-            request_id: RequestId(id16(&format!("request {}", self.requests))),
-            expires_at: TimestampMs(START + self.world.now.get() + expires_in),
-            call,
-        };
-        let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
-        SignedTx::sign(epione_proto::encode_body(&body), &signers)
+        let expires_at = TimestampMs(START + self.world.now.get() + expires_in);
+        sign(self.genesis.chain_id(), signers, self.requests, expires_at, call)
     }
 
     /// A patient of hospital 0, in custody.
@@ -395,12 +412,7 @@ impl Cluster {
     }
 
     pub fn patient_until(&mut self, number: usize, expires_in: u64) -> SignedTx {
-        let call = RegisterPatient {
-            patient: PatientId(id16(&format!("patient {number}"))),
-            key: None,
-            notice_hash: hash("notice"),
-        };
-        self.tx(&["hospital0.admin"], expires_in, Call::RegisterPatient(call))
+        self.tx(&["hospital0.admin"], expires_in, patient_call(number))
     }
 
     pub fn patients(&mut self, count: usize) -> Vec<SignedTx> {

@@ -1,0 +1,186 @@
+//! Real nodes in one process: sockets on loopback, sled, files, threads.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use epione_node::config::{Config, Grpc, LogFormat};
+use epione_node::driver::Settings;
+use epione_node::handle::{Level, NodeHandle, Outcome, SubmitError};
+use epione_node::network::{Peer, PeerIndex};
+use epione_node::ports::Refused;
+use epione_node::run::Node;
+use epione_node::validate::Malformed;
+use epione_types::id::OrgId;
+use epione_types::sign::Zip215;
+use epione_types::{ChainId, Genesis, SignedTx, TimestampMs, ValidatorIndex};
+use support::{genesis, id16, key, patient_call, sign};
+
+/// Long enough for anything on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// Node `me`, listening wherever there is room, with the addresses of those that run already.
+fn config(genesis: &Genesis, me: usize, dir: &Path, running: &[Option<Node>]) -> Config {
+    let validators = genesis.validators.validators.iter().enumerate().filter(|(index, _)| *index != me);
+    let peers = validators.map(|(index, validator)| Peer {
+        index: PeerIndex(u16::try_from(index).unwrap()),
+        key: validator.network_key.0,
+        address: running.get(index).and_then(Option::as_ref).map(|node| node.listen_address().into()),
+    });
+    let any = "127.0.0.1:0".parse().unwrap();
+    Config {
+        genesis: genesis.clone(),
+        me: ValidatorIndex(u16::try_from(me).unwrap()),
+        data_dir: dir.join(format!("node{me}")),
+        voting_key_file: dir.join(format!("voting{me}.key")),
+        voting_key: key(&format!("hospital{me}.validator")),
+        network_key: key(&format!("hospital{me}.network")),
+        grpc: Grpc { listen: any, certificate: Vec::new(), key: Vec::new(), client_ca: None },
+        operator: any,
+        listen: any,
+        peers: peers.collect(),
+        log_level: "info".to_owned(),
+        log_format: LogFormat::Text,
+        settings: Settings::default(),
+        store_cache_bytes: 16 << 20,
+    }
+}
+
+fn organisation() -> OrgId {
+    OrgId(id16("hospital0"))
+}
+
+fn patient(handle: &NodeHandle, number: usize) -> SignedTx {
+    let expires_at = TimestampMs(now() + 600_000);
+    sign(handle.chain_id(), &["hospital0.admin"], number as u64, expires_at, patient_call(number))
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_nodes_commit_certify_answer_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(4);
+    let mut nodes: Vec<Option<Node>> = Vec::new();
+    for me in 0..4 {
+        let config = config(&genesis, me, dir.path(), &nodes);
+        nodes.push(Some(Node::start(config).await.unwrap()));
+    }
+    let handle = |nodes: &[Option<Node>], me: usize| nodes[me].as_ref().unwrap().handle().clone();
+    let (first, second) = (handle(&nodes, 0), handle(&nodes, 1));
+
+    // Each level, and what it carries.
+    let taken = soon(first.submit(patient(&first, 1), organisation(), Level::Accepted)).await.unwrap();
+    assert!(taken.durable);
+    assert!(matches!(taken.outcome, Outcome::Pending { .. }));
+    let tx = patient(&second, 2);
+    let done = soon(second.submit(tx.clone(), organisation(), Level::Certified)).await.unwrap();
+    let Outcome::Certified(committed, finality) = &done.outcome else { panic!("{:?}", done.outcome) };
+    assert_eq!(committed.receipt().tx_id, done.id);
+    assert!(finality.certificate.verify(first.chain_id(), &genesis.validators, &Zip215));
+    let last = finality.descendants.last().unwrap_or(&committed.block().header);
+    assert_eq!(last.hash(), finality.certificate.header_hash);
+
+    // The same bytes again, at any node: the first receipt.
+    for handle in [&first, &second] {
+        let again = soon(handle.submit(tx.clone(), organisation(), Level::Committed)).await.unwrap();
+        let Outcome::Committed(found) = again.outcome else { panic!("{:?}", again.outcome) };
+        assert_eq!(found.receipt(), committed.receipt());
+    }
+    // Any node tells, and waits for, what was submitted elsewhere.
+    let third = handle(&nodes, 2);
+    let told = soon(third.wait_for(taken.id, Level::Committed)).await.unwrap();
+    assert!(matches!(told, Outcome::Committed(_)));
+    assert!(!matches!(third.outcome(done.id).await.unwrap(), Outcome::Unknown | Outcome::Pending { .. }));
+    let nobodys = patient(&first, 999).id();
+    assert!(matches!(third.outcome(nobodys).await.unwrap(), Outcome::Unknown));
+
+    // One stops, the others go on; it comes back, on another port, and has what it missed.
+    nodes[3].take().unwrap().shutdown().await.unwrap();
+    for number in 10..30 {
+        soon(first.submit(patient(&first, number), organisation(), Level::Committed)).await.unwrap();
+    }
+    let config3 = config(&genesis, 3, dir.path(), &nodes);
+    nodes[3] = Some(Node::start(config3).await.unwrap());
+    let fourth = handle(&nodes, 3);
+    let head = first.progress().borrow().height;
+    soon(fourth.certified(head)).await.unwrap();
+    let roots = [&first, &second, &third, &fourth].map(|handle| {
+        handle.read(move |chain| {
+            Ok::<_, epione_node::handle::NodeError>(chain.header(head)?.unwrap().state_root)
+        })
+    });
+    let roots = futures::future::try_join_all(roots).await.unwrap();
+    assert!(roots.iter().all(|root| *root == roots[0]));
+    assert_eq!(first.peers().len(), 3);
+    assert_eq!(first.status().driver.fault, None);
+
+    // When a node stops, whoever waits hears of it.
+    let waiting = tokio::spawn(async move { fourth.wait_for(nobodys, Level::Committed).await });
+    for node in nodes.into_iter().flatten() {
+        node.shutdown().await.unwrap();
+    }
+    assert!(soon(waiting).await.unwrap().is_err());
+    assert!(first.submit(patient(&first, 50), organisation(), Level::Accepted).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_refused_at_the_door_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(config(&genesis(1), 0, dir.path(), &[])).await.unwrap();
+    let handle = node.handle().clone();
+    let submit = |tx| handle.submit(tx, organisation(), Level::Committed);
+
+    let mut forged = patient(&handle, 1);
+    forged.signatures[0].signature.0[5] ^= 1;
+    assert!(matches!(submit(forged).await, Err(SubmitError::Refused(Refused::Signature))));
+
+    let at = |expires_at| {
+        sign(handle.chain_id(), &["hospital0.admin"], 7, TimestampMs(expires_at), patient_call(7))
+    };
+    assert!(matches!(submit(at(now() - 1)).await, Err(SubmitError::Refused(Refused::Expired { .. }))));
+    let beyond = now() + 25 * 3_600_000;
+    assert!(matches!(submit(at(beyond)).await, Err(SubmitError::Refused(Refused::TooFarAhead { .. }))));
+
+    let other = sign(ChainId([9; 32]), &["hospital0.admin"], 7, TimestampMs(now() + 60_000), patient_call(7));
+    let refused = submit(other).await;
+    assert!(matches!(refused, Err(SubmitError::Malformed(Malformed::OtherChain { .. }))));
+
+    // And what is right goes through, after all that.
+    let done = soon(submit(patient(&handle, 1))).await.unwrap();
+    assert!(matches!(done.outcome, Outcome::Committed(_)));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voting_key_gets_one_log_and_a_lost_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(1);
+    let node = Node::start(config(&genesis, 0, dir.path(), &[])).await.unwrap();
+    let tx = patient(node.handle(), 1);
+    soon(node.handle().submit(tx.clone(), organisation(), Level::Certified)).await.unwrap();
+    node.shutdown().await.unwrap();
+
+    // Comes back from what it stored, and knows what it knew.
+    let node = Node::start(config(&genesis, 0, dir.path(), &[])).await.unwrap();
+    let known = node.handle().outcome(tx.id()).await.unwrap();
+    assert!(matches!(known, Outcome::Certified(..)), "{known:?}");
+    soon(node.handle().submit(patient(node.handle(), 2), organisation(), Level::Certified)).await.unwrap();
+    node.shutdown().await.unwrap();
+
+    // Without its log, or without anything at all, the key may not vote again.
+    let data = dir.path().join("node0");
+    std::fs::remove_dir_all(data.join("log")).unwrap();
+    let refused = Node::start(config(&genesis, 0, dir.path(), &[])).await.unwrap_err().to_string();
+    assert!(refused.contains("new key"), "{refused}");
+    std::fs::remove_dir_all(data).unwrap();
+    assert!(Node::start(config(&genesis, 0, dir.path(), &[])).await.is_err());
+}
