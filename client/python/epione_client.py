@@ -97,6 +97,7 @@ class Client:
         body = tx.TransactionBody(
             chain_id=self.chain_id,
             sender=self.key.public,
+            co_signers=[key.public for key in signers],
             request_id=os.urandom(16),
             expires_at_ms=int((time.time() + lifetime_s) * 1000),
             **call,

@@ -80,19 +80,20 @@ impl TxBuilder {
     pub fn sign(self, sender: &dyn Signer, cosigners: &[&dyn Signer]) -> Result<SignedTx, ClientError> {
         let request_id = self.request_id.map_or_else(|| random_id().map(RequestId), Ok)?;
         let ahead = u64::try_from(EXPIRES_IN.as_millis()).unwrap_or(u64::MAX);
-        let body = TxBody {
-            chain_id: self.chain,
-            sender: sender.public_key(),
-            request_id,
-            expires_at: self.expires_at.unwrap_or_else(|| now().plus(ahead)),
-            call: self.call,
-        };
         let mut signers: Vec<&dyn Signer> = vec![sender];
         for cosigner in cosigners {
             if signers.iter().all(|signer| signer.public_key() != cosigner.public_key()) {
                 signers.push(*cosigner);
             }
         }
+        let body = TxBody {
+            chain_id: self.chain,
+            sender: sender.public_key(),
+            co_signers: signers.iter().skip(1).map(|signer| signer.public_key()).collect(),
+            request_id,
+            expires_at: self.expires_at.unwrap_or_else(|| now().plus(ahead)),
+            call: self.call,
+        };
         let tx = SignedTx::sign(encode_body(&body), &signers);
         tx.check_shape().map_err(|error| ClientError::Config(error.to_string()))?;
         Ok(tx)

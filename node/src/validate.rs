@@ -84,6 +84,14 @@ pub enum Malformed {
     /// The sender did not sign.
     #[error("sender {0} is not among the signers")]
     SenderDidNotSign(PublicKey),
+    /// The signatures are not those that the body names.
+    #[error("{found} signatures are not by the sender and the body's {wanted} co_signers, in this order")]
+    Signers {
+        /// Co-signers that the body names.
+        wanted: usize,
+        /// Signatures there are.
+        found: usize,
+    },
     /// A signature is not valid.
     #[error("a signature is not valid for the body and its key")]
     Signature,
@@ -102,7 +110,10 @@ pub fn parse(signed: SignedTx, chain: ChainId) -> Result<Parsed, Malformed> {
     if !signed.signed_by(&body.sender) {
         return Err(Malformed::SenderDidNotSign(body.sender));
     }
-    let signers = signed.signatures.iter().map(|one| one.public_key).collect();
+    let signers: Vec<PublicKey> = signed.signatures.iter().map(|one| one.public_key).collect();
+    if !core::iter::once(&body.sender).chain(&body.co_signers).eq(&signers) {
+        return Err(Malformed::Signers { wanted: body.co_signers.len(), found: signers.len() });
+    }
     let decoded = DecodedTx { id: signed.id(), body, signers };
     Ok(Parsed(Arc::new(Tx { signed, decoded })))
 }
@@ -266,6 +277,7 @@ pub(crate) mod tests {
             chain_id: chain,
             sender: sender.public_key(),
             request_id: RequestId(request),
+            co_signers: Vec::new(),
             expires_at: TimestampMs(expires_at),
             call: Call::RegisterPatient(RegisterPatient {
                 patient: PatientId(request),

@@ -23,8 +23,10 @@ pub const MAX_LIST: usize = 64;
 pub struct TxBody {
     /// The chain it is for.
     pub chain_id: ChainId,
-    /// The key that sends it; must be among the signers.
+    /// The key that sends it, and signs first.
     pub sender: PublicKey,
+    /// The keys that sign after it, in this order: nobody can drop a signature, and with it burn the id.
+    pub co_signers: Vec<PublicKey>,
     /// Unique per sender until `expires_at`.
     pub request_id: RequestId,
     /// Last block time at which it may still commit.

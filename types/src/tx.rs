@@ -31,7 +31,7 @@ pub struct TxSignature {
 pub struct SignedTx {
     /// Protobuf `TransactionBody`, exactly as the client encoded it.
     pub body: Bytes,
-    /// One to sixteen signatures by distinct keys.
+    /// One to sixteen signatures by distinct keys: the sender's, then the co-signers' that the body names.
     pub signatures: Vec<TxSignature>,
 }
 

@@ -136,7 +136,8 @@ proptest! {
 
     #[test]
     fn bodies_round_trip(call in call(), chain in hash(), sender in key(), request in id16(RequestId), expires_at in time()) {
-        round_trips(&TxBody { chain_id: ChainId(chain.0), sender, request_id: request, expires_at, call })?;
+        let co_signers = vec![sender; 3];
+        round_trips(&TxBody { chain_id: ChainId(chain.0), sender, co_signers, request_id: request, expires_at, call })?;
     }
 
     #[test]

@@ -327,6 +327,7 @@ pub fn tx_with(
     let body = TxBody {
         chain_id: ChainId(hash("chain").0),
         sender,
+        co_signers: signers.iter().copied().filter(|key| *key != sender).collect(),
         request_id,
         expires_at: TimestampMs(expires_at),
         call,

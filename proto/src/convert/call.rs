@@ -44,6 +44,9 @@ impl TryFrom<pb::TransactionBody> for TxBody {
         Ok(Self {
             chain_id: fixed("chain_id", &wire.chain_id)?,
             sender: fixed("sender", &wire.sender)?,
+            co_signers: list("co_signers", MAX_SIGNATURES - 1, wire.co_signers.iter(), |field, key| {
+                fixed(field, key)
+            })?,
             request_id: fixed("request_id", &wire.request_id)?,
             expires_at: TimestampMs(wire.expires_at_ms),
             call: match need("call", wire.call)? {
@@ -66,6 +69,7 @@ impl From<&TxBody> for pb::TransactionBody {
         Self {
             chain_id: raw(body.chain_id.0),
             sender: raw(body.sender.0),
+            co_signers: body.co_signers.iter().map(|key| raw(key.0)).collect(),
             request_id: raw(body.request_id.0),
             expires_at_ms: body.expires_at.0,
             call: Some(match &body.call {

@@ -163,6 +163,7 @@ impl Draw {
         TxBody {
             chain_id: ChainId(self.bytes32()),
             sender: PublicKey(self.bytes32()),
+            co_signers: self.many(|d| PublicKey(d.bytes32())).into_iter().take(15).collect(),
             request_id: RequestId(self.bytes16()),
             expires_at: TimestampMs(self.number()),
             call,

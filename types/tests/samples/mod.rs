@@ -199,6 +199,7 @@ pub(crate) fn body(call: Call) -> TxBody {
     TxBody {
         chain_id: ChainId([9; 32]),
         sender: key(1),
+        co_signers: vec![key(2)],
         request_id: RequestId([8; 16]),
         expires_at: TimestampMs(1_767_229_200_000),
         call,
