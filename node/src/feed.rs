@@ -70,8 +70,8 @@ impl Found {
 pub enum Word {
     /// The receipt is stored.
     Committed(Found),
-    /// A block's time has passed `expires_at` without it.
-    Expired,
+    /// A block's time has passed this `expires_at` without it.
+    Expired(TimestampMs),
 }
 
 struct Waiter {
@@ -193,7 +193,7 @@ impl Feed {
             waiters.by_expiry.remove(&key);
             let Some(list) = waiters.by_id.get_mut(&id) else { continue };
             if let Some(at) = list.iter().position(|waiter| waiter.number == key.1) {
-                drop(list.swap_remove(at).tell.send(Word::Expired));
+                drop(list.swap_remove(at).tell.send(Word::Expired(key.0)));
             }
             if list.is_empty() {
                 waiters.by_id.remove(&id);
@@ -264,7 +264,7 @@ mod tests {
         }
         assert!(late.try_word().is_none(), "valid while block time <= expires_at");
         feed.stored(block(2, 51, &[]));
-        assert!(matches!(late.try_word(), Some(Word::Expired)));
+        assert!(matches!(late.try_word(), Some(Word::Expired(TimestampMs(50)))));
         assert_eq!(feed.progress().borrow().height, Height(2));
         assert_eq!(feed.waiting(), 0, "those who gave up left nothing behind");
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use epione_ledger::chain::{Chain, ChainError, Head, Located};
 use epione_types::id::OrgId;
+use epione_types::state_proof::StateProof;
 use epione_types::{
     BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId, ValidatorIndex,
 };
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::{DriverStatus, Input, LookupReply};
 use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
-use crate::mempool::Account;
+use crate::mempool::{Account, Known};
 use crate::network::{Network, PeerStatus};
 use crate::ports::{Admitted, Candidate, Origin, Refused, Reply};
 use crate::validate::{Malformed, parse};
@@ -74,6 +75,19 @@ pub struct Finality {
     pub certificate: Certificate,
 }
 
+/// Proof that a transaction can never commit any more: its id is absent under the first header past its expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The first header past `expires_at`.
+    pub header: BlockHeader,
+    /// Why it is final.
+    pub finality: Finality,
+    /// The header below, which is not past it; none if that is genesis.
+    pub parent: Option<BlockHeader>,
+    /// The id holds nothing in the state of `header`.
+    pub absence: StateProof,
+}
+
 /// What this node knows of a transaction.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -88,9 +102,11 @@ pub enum Outcome {
     Committed(Committed),
     /// It has a receipt, and a quorum vouches for it.
     Certified(Committed, Finality),
-    /// It can never commit any more: a block's time has passed its `expires_at` without it. The proof is its absence
-    /// under the first header past `expires_at`.
-    Expired,
+    /// It can never commit any more: a block's time has passed its `expires_at` without it. [`NodeHandle::expiry`] proves it.
+    Expired {
+        /// Last block time at which it could have committed.
+        expires_at: TimestampMs,
+    },
 }
 
 /// Why a transaction was not taken. It leaves no outcome.
@@ -222,7 +238,7 @@ impl NodeHandle {
         let durable = matches!(admitted, Admitted::New { durable: true });
         let outcome = match (admitted, wait) {
             (Admitted::New { .. } | Admitted::Pending, None) => Outcome::Pending { expires_at },
-            (Admitted::Ordered, None) => {
+            (Admitted::Executed, None) => {
                 let mut wait = self.0.feed.wait(id, Some(expires_at));
                 self.settled(id, &mut wait, Level::Committed, false).await?
             }
@@ -240,11 +256,15 @@ impl NodeHandle {
     /// [`NodeError`].
     pub async fn outcome(&self, id: TxId) -> Result<Outcome, NodeError> {
         // The driver first: what it knows no more has a receipt by the time the ledger is asked.
-        let pending = self.lookup(id).await?;
-        match self.committed(id).await? {
-            Some(committed) => self.with_finality(committed).await,
-            None => Ok(pending.map_or(Outcome::Unknown, |expires_at| Outcome::Pending { expires_at })),
+        let known = self.lookup(id).await?;
+        if let Some(committed) = self.committed(id).await? {
+            return self.with_finality(committed).await;
         }
+        Ok(match known {
+            Some(Known::Pending { expires_at }) => Outcome::Pending { expires_at },
+            Some(Known::Expired { expires_at }) => Outcome::Expired { expires_at },
+            Some(Known::Executed) | None => Outcome::Unknown,
+        })
     }
 
     /// Waits until a transaction is as far as `level`, or expired. For one that this node does not know it waits for it
@@ -253,11 +273,13 @@ impl NodeHandle {
     /// # Errors
     /// [`NodeError`].
     pub async fn wait_for(&self, id: TxId, level: Level) -> Result<Outcome, NodeError> {
-        let expires_at = self.lookup(id).await?;
+        let expires_at = match self.lookup(id).await? {
+            Some(Known::Expired { expires_at }) => return Ok(Outcome::Expired { expires_at }),
+            Some(Known::Pending { .. }) if level == Level::Accepted => return self.outcome(id).await,
+            Some(Known::Pending { expires_at }) => Some(expires_at),
+            Some(Known::Executed) | None => None,
+        };
         let mut wait = self.0.feed.wait(id, expires_at);
-        if level == Level::Accepted && expires_at.is_some() {
-            return self.outcome(id).await;
-        }
         self.settled(id, &mut wait, level, false).await
     }
 
@@ -316,11 +338,20 @@ impl NodeHandle {
         self.read(move |chain| finality(chain, height)).await
     }
 
+    /// Why a transaction that expires at `expires_at` can never commit any more; none while no certified block's time is past
+    /// that, if it has a receipt, or if the block is too old for proofs.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn expiry(&self, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, NodeError> {
+        self.read(move |chain| expiry(chain, id, expires_at)).await
+    }
+
     async fn input(&self, input: Input) -> Result<(), NodeError> {
         self.unless_stopped(self.0.inbox.send(input)).await?.map_err(|_| NodeError::Stopping)
     }
 
-    async fn lookup(&self, id: TxId) -> Result<Option<TimestampMs>, NodeError> {
+    async fn lookup(&self, id: TxId) -> Result<Option<Known>, NodeError> {
         let (reply, word) = oneshot::channel();
         let reply = LookupReply::new(move |known| {
             // Whoever does not listen any more has given up.
@@ -366,7 +397,7 @@ impl NodeHandle {
             Some(committed) => committed,
             None => match self.unless_stopped(wait.word()).await? {
                 Some(Word::Committed(found)) => Committed { found },
-                Some(Word::Expired) => return Ok(Outcome::Expired),
+                Some(Word::Expired(expires_at)) => return Ok(Outcome::Expired { expires_at }),
                 None => return Err(NodeError::Stopping),
             },
         };
@@ -391,4 +422,33 @@ fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainErro
     let heights = (height.next().0..=certificate.height.0).map(Height);
     let descendants = heights.filter_map(|height| chain.header(height).transpose());
     Ok(Some(Finality { descendants: descendants.collect::<Result<_, _>>()?, certificate }))
+}
+
+fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, ChainError> {
+    if chain.locate(id)?.is_some() {
+        return Ok(None);
+    }
+    // Sealed time grows with every block (R11), so the first one past the expiry is found by halving.
+    let past = |height: Height| {
+        let header = chain.header(height)?;
+        Ok::<_, ChainError>(header.is_none_or(|header| header.timestamp > expires_at))
+    };
+    let (mut low, mut high) = (0, chain.head().height.0);
+    while low < high {
+        let middle = low.midpoint(high);
+        if middle > 0 && past(Height(middle))? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    let first = Height(high);
+    let Some(header) = chain.header(first)?.filter(|header| header.timestamp > expires_at) else {
+        return Ok(None);
+    };
+    let key = epione_chaincode::keys::transaction(expires_at, id);
+    let (Some(finality), Ok(absence)) = (finality(chain, first)?, chain.prove(first, key.as_bytes())) else {
+        return Ok(None);
+    };
+    Ok(Some(Expiry { header, finality, parent: chain.header(first.minus(1))?, absence }))
 }

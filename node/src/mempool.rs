@@ -5,13 +5,15 @@
 //!                                           └──────────── delivered ──────┴──▶ Delivered ── executed ──▶ gone
 //! ```
 //!
-//! An account is a client's organisation at this node, or the validator that forwarded; each has a share, so one that
-//! floods is refused while the others are served (R24), and batches take turns between accounts, then between an account's
-//! senders, each sender's transactions in their order of arrival. What is taken in stays until it is delivered or can never
+//! Each validator has an equal part of the pool, for its own clients here and for what the others forward: what one correct
+//! validator takes in, all have room for, and what is taken in can be delivered within a few batches (R24). An account is a
+//! client's organisation at this node, or the validator that forwarded. One that floods is refused while the others are
+//! served: batches take turns between accounts, then between an account's senders, each sender's transactions in their
+//! order of arrival. What is taken in stays until it is delivered or can never
 //! commit any more: until a block's time has passed `expires_at`.
 //! A plain value: no clock, no lock, no I/O. Tested below.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use epione_types::id::OrgId;
 use epione_types::{Params, PublicKey, TimestampMs, TxId, ValidatorIndex};
@@ -30,20 +32,38 @@ pub enum Account {
 /// Bounds of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most transactions.
+    /// Most transactions, of all validators together. More than a few full batches only makes everybody wait until they
+    /// suspect the primary.
     pub txs_max: usize,
-    /// Most bytes of encoded transactions.
+    /// Most bytes of encoded transactions, of all validators together.
     pub bytes_max: usize,
-    /// The part of both that one account may fill, in percent.
-    pub share_percent: usize,
-    /// Ids of delivered transactions that are remembered, so that a late forward is not offered again.
+    /// What one organisation may fill of its validator's part, in percent.
+    pub account_percent: usize,
+    /// Ids of finished transactions that are remembered, so that a late forward is not offered again.
     pub remembered: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { txs_max: 50_000, bytes_max: 64 << 20, share_percent: 40, remembered: 100_000 }
+        Self { txs_max: 16_000, bytes_max: 32 << 20, account_percent: 50, remembered: 100_000 }
     }
+}
+
+/// What the pool knows of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It waits, or is being executed.
+    Pending {
+        /// Last block time at which it may commit.
+        expires_at: TimestampMs,
+    },
+    /// It was executed: the ledger has its receipt.
+    Executed,
+    /// A block's time has passed its expiry while it waited here.
+    Expired {
+        /// Last block time at which it could have committed.
+        expires_at: TimestampMs,
+    },
 }
 
 /// No room: try again later.
@@ -83,6 +103,26 @@ struct Entry {
 struct Usage {
     txs: usize,
     bytes: usize,
+}
+
+impl Usage {
+    fn add(&mut self, bytes: usize) {
+        self.txs += 1;
+        self.bytes += bytes;
+    }
+    fn remove(&mut self, bytes: usize) {
+        self.txs = self.txs.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+    fn fits(&self, what: &'static str, bytes: usize, txs_max: usize, bytes_max: usize) -> Result<(), Full> {
+        if self.txs >= txs_max {
+            return Err(Full { what, used: self.txs, limit: txs_max, unit: "transactions" });
+        }
+        if self.bytes.saturating_add(bytes) > bytes_max {
+            return Err(Full { what, used: self.bytes, limit: bytes_max, unit: "bytes" });
+        }
+        Ok(())
+    }
 }
 
 /// Waiting transactions of one account: by sender, in order of arrival.
@@ -136,16 +176,20 @@ pub struct Pool {
     waiting: Turns<Account, Senders>,
     waiting_usage: Usage,
     usage: BTreeMap<Account, Usage>,
-    total: Usage,
+    /// Of all clients together.
+    clients: Usage,
     checking: usize,
-    delivered: HashSet<TxId>,
-    delivered_order: VecDeque<TxId>,
+    /// What was finished of late; the oldest are forgotten first.
+    finished: HashMap<TxId, Known>,
+    finished_order: VecDeque<TxId>,
+    /// Between how many the pool is shared.
+    validators: usize,
 }
 
 impl Pool {
-    /// Empty.
+    /// Empty, and shared between this many validators.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, validators: usize) -> Self {
         Self {
             limits,
             entries: HashMap::new(),
@@ -155,38 +199,37 @@ impl Pool {
             waiting: Turns::default(),
             waiting_usage: Usage::default(),
             usage: BTreeMap::new(),
-            total: Usage::default(),
+            clients: Usage::default(),
             checking: 0,
-            delivered: HashSet::new(),
-            delivered_order: VecDeque::new(),
+            finished: HashMap::new(),
+            finished_order: VecDeque::new(),
+            validators: validators.max(1),
         }
     }
 
     /// Keeps room for a transaction while it is checked; [`Pool::insert`] or [`Pool::release`] follows.
     ///
     /// # Errors
-    /// The pool, or the account's share of it, is full.
+    /// The validator's part of the pool, or the account's share of that, is full.
     pub fn reserve(&mut self, account: Account, bytes: usize) -> Result<(), Full> {
-        let share = |all: usize| (all / 100).saturating_mul(self.limits.share_percent).max(1);
+        let part = |all: usize| all / self.validators;
+        let share = |all: usize| {
+            part(all) / 100 * self.limits.account_percent
+                + part(all) % 100 * self.limits.account_percent / 100
+        };
+        let (txs_max, bytes_max) = (self.limits.txs_max, self.limits.bytes_max);
         let own = self.usage.get(&account).copied().unwrap_or_default();
-        let full = |what, used, limit, unit| Err(Full { what, used, limit, unit });
-        if self.total.txs >= self.limits.txs_max {
-            return full("mempool", self.total.txs, self.limits.txs_max, "transactions");
+        match account {
+            Account::Client(_) => {
+                self.clients.fits("mempool for clients", bytes, part(txs_max), part(bytes_max))?;
+                own.fits("organisation's share of the mempool", bytes, share(txs_max), share(bytes_max))?;
+                self.clients.add(bytes);
+            }
+            Account::Peer(_) => {
+                own.fits("validator's part of the mempool", bytes, part(txs_max), part(bytes_max))?
+            }
         }
-        if self.total.bytes.saturating_add(bytes) > self.limits.bytes_max {
-            return full("mempool", self.total.bytes, self.limits.bytes_max, "bytes");
-        }
-        if own.txs >= share(self.limits.txs_max) {
-            return full("share of the mempool", own.txs, share(self.limits.txs_max), "transactions");
-        }
-        if own.bytes.saturating_add(bytes) > share(self.limits.bytes_max) {
-            return full("share of the mempool", own.bytes, share(self.limits.bytes_max), "bytes");
-        }
-        let own = self.usage.entry(account).or_default();
-        own.txs += 1;
-        own.bytes += bytes;
-        self.total.txs += 1;
-        self.total.bytes += bytes;
+        self.usage.entry(account).or_default().add(bytes);
         self.checking += 1;
         Ok(())
     }
@@ -198,11 +241,11 @@ impl Pool {
     }
 
     fn give_back(&mut self, account: Account, bytes: usize) {
-        self.total.txs = self.total.txs.saturating_sub(1);
-        self.total.bytes = self.total.bytes.saturating_sub(bytes);
+        if matches!(account, Account::Client(_)) {
+            self.clients.remove(bytes);
+        }
         if let Some(own) = self.usage.get_mut(&account) {
-            own.txs = own.txs.saturating_sub(1);
-            own.bytes = own.bytes.saturating_sub(bytes);
+            own.remove(bytes);
             if own.txs == 0 {
                 self.usage.remove(&account);
             }
@@ -230,8 +273,7 @@ impl Pool {
     fn enqueue(waiting: &mut Turns<Account, Senders>, usage: &mut Usage, entry: &Entry) {
         let queue = waiting.queue(entry.account).queue(*entry.tx.sender());
         if queue.insert(entry.arrival, entry.tx.id()).is_none() {
-            usage.txs += 1;
-            usage.bytes += entry.tx.signed.encoded_len();
+            usage.add(entry.tx.signed.encoded_len());
         }
     }
 
@@ -241,8 +283,7 @@ impl Pool {
         if queue.remove(&entry.arrival).is_none() {
             return;
         }
-        usage.txs = usage.txs.saturating_sub(1);
-        usage.bytes = usage.bytes.saturating_sub(entry.tx.signed.encoded_len());
+        usage.remove(entry.tx.signed.encoded_len());
         if queue.is_empty() {
             senders.remove(entry.tx.sender());
         }
@@ -251,10 +292,17 @@ impl Pool {
         }
     }
 
-    /// Is it here, or was it delivered of late?
+    /// Is it here, or was it executed of late?
     #[must_use]
     pub fn holds(&self, id: &TxId) -> bool {
-        self.entries.contains_key(id) || self.delivered.contains(id)
+        matches!(self.known(id), Some(Known::Pending { .. } | Known::Executed))
+    }
+
+    /// What is known of a transaction; nothing long after it was finished.
+    #[must_use]
+    pub fn known(&self, id: &TxId) -> Option<Known> {
+        let pending = self.entries.get(id).map(|entry| Known::Pending { expires_at: entry.tx.expires_at() });
+        pending.or_else(|| self.finished.get(id).copied())
     }
 
     /// The transaction, if it waits here or is being executed.
@@ -272,7 +320,8 @@ impl Pool {
     /// Sizes, for operators.
     #[must_use]
     pub fn size(&self) -> PoolSize {
-        PoolSize { txs: self.entries.len(), bytes: self.total.bytes, checking: self.checking }
+        let bytes = self.usage.values().map(|own| own.bytes).sum();
+        PoolSize { txs: self.entries.len(), bytes, checking: self.checking }
     }
 
     /// Cuts a batch: accounts take turns, within an account its senders. Takes only what may stand in a batch with this stamp.
@@ -356,21 +405,27 @@ impl Pool {
     pub fn executed(&mut self, ids: impl IntoIterator<Item = TxId>, block_time: TimestampMs) -> usize {
         for id in ids {
             self.remove(&id);
-            if self.delivered.insert(id) {
-                self.delivered_order.push_back(id);
-            }
-            if self.delivered_order.len() > self.limits.remembered
-                && let Some(oldest) = self.delivered_order.pop_front()
-            {
-                self.delivered.remove(&oldest);
-            }
+            self.finish(id, Known::Executed);
         }
         let mut dropped = 0;
-        while let Some((_, id)) = self.by_expiry.first().copied().filter(|(expiry, _)| *expiry < block_time) {
+        while let Some((expires_at, id)) = self.by_expiry.first().copied().filter(|(at, _)| *at < block_time)
+        {
             self.remove(&id);
+            self.finish(id, Known::Expired { expires_at });
             dropped += 1;
         }
         dropped
+    }
+
+    fn finish(&mut self, id: TxId, how: Known) {
+        if self.finished.insert(id, how).is_none() {
+            self.finished_order.push_back(id);
+        }
+        if self.finished_order.len() > self.limits.remembered
+            && let Some(oldest) = self.finished_order.pop_front()
+        {
+            self.finished.remove(&oldest);
+        }
     }
 
     fn remove(&mut self, id: &TxId) {
@@ -433,7 +488,7 @@ mod tests {
     const FLOODER: Account = Account::Client(OrgId([2; 16]));
 
     fn pool(limits: Limits) -> Pool {
-        Pool::new(limits)
+        Pool::new(limits, 1)
     }
     fn take(pool: &mut Pool, tx: &Checked, account: Account, now: u64) -> Result<bool, Full> {
         pool.reserve(account, tx.signed.encoded_len())?;
@@ -467,7 +522,7 @@ mod tests {
 
     #[test]
     fn one_that_floods_is_refused_and_waits_its_turn() {
-        let mut pool = pool(Limits { txs_max: 100, share_percent: 40, ..Limits::default() });
+        let mut pool = pool(Limits { txs_max: 100, account_percent: 40, ..Limits::default() });
         let flood: Vec<Checked> = (0..41).map(|i| checked(&key(2), i, 500)).collect();
         for tx in &flood[..40] {
             assert_eq!(take(&mut pool, tx, FLOODER, 0), Ok(true));
@@ -491,19 +546,25 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_is_bounded_in_bytes_and_as_a_whole() {
-        let tx = checked(&key(1), 1, 500);
-        let bytes = tx.signed.encoded_len();
-        let mut small = pool(Limits { bytes_max: bytes * 2, share_percent: 100, ..Limits::default() });
-        // A share is counted in whole hundredths.
-        let room = bytes * 2 / 100 * 100;
-        assert!(small.reserve(CLINIC, room).is_ok());
-        assert_eq!(small.reserve(FLOODER, bytes).unwrap_err().what, "mempool");
-        small.release(CLINIC, room);
-        assert_eq!(take(&mut small, &tx, FLOODER, 0), Ok(true));
-        let mut few = pool(Limits { txs_max: 1, ..Limits::default() });
-        assert_eq!(take(&mut few, &tx, CLINIC, 0), Ok(true));
-        assert_eq!(few.reserve(FLOODER, 1).unwrap_err().what, "mempool");
+    fn each_validator_has_its_part_for_its_clients_and_for_each_peer() {
+        let limits = Limits { txs_max: 8, bytes_max: 4_000, account_percent: 50, ..Limits::default() };
+        let mut pool = Pool::new(limits, 4);
+        let full =
+            |result: Result<(), Full>| result.map_err(|full| (full.what, full.limit, full.unit)).unwrap_err();
+        let peer = |n| Account::Peer(ValidatorIndex(n));
+        assert!(pool.reserve(peer(1), 10).is_ok() && pool.reserve(peer(1), 10).is_ok());
+        assert_eq!(full(pool.reserve(peer(1), 10)), ("validator's part of the mempool", 2, "transactions"));
+        assert!(pool.reserve(peer(2), 1_000).is_ok(), "another's part is its own");
+        assert_eq!(full(pool.reserve(peer(2), 1)), ("validator's part of the mempool", 1_000, "bytes"));
+        assert!(pool.reserve(CLINIC, 500).is_ok());
+        let share = "organisation's share of the mempool";
+        assert_eq!(full(pool.reserve(CLINIC, 1)), (share, 1, "transactions"));
+        assert_eq!(full(pool.reserve(FLOODER, 501)), ("mempool for clients", 1_000, "bytes"));
+        assert!(pool.reserve(FLOODER, 1).is_ok());
+        let third = Account::Client(OrgId([3; 16]));
+        assert_eq!(full(pool.reserve(third, 1)), ("mempool for clients", 2, "transactions"));
+        pool.release(CLINIC, 500);
+        assert!(pool.reserve(third, 499).is_ok());
     }
 
     #[test]
@@ -547,6 +608,7 @@ mod tests {
         assert_eq!(pool.executed([], TimestampMs(99)), 0, "valid while block time <= expires_at");
         assert_eq!(pool.executed([], TimestampMs(100)), 1);
         assert!(!pool.holds(&late.id()));
+        assert_eq!(pool.known(&late.id()), Some(Known::Expired { expires_at: TimestampMs(99) }));
     }
 
     #[test]

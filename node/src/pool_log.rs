@@ -117,4 +117,21 @@ mod tests {
             assert!(held.contains(&(OrgId([1; 16]), tx.signed.clone())));
         }
     }
+
+    #[test]
+    fn what_is_finished_leaves_the_disk_a_file_at_a_time() {
+        let account = Account::Client(OrgId([1; 16]));
+        let (done, live) = (checked(&key(1), 1, 50), checked(&key(1), 2, 50));
+        let (mut log, _) = PoolLog::open(MemoryDisk::new()).unwrap();
+        let per_append = 10_000;
+        let fills_a_file =
+            usize::try_from(CONFIG.segment_bytes).unwrap() / done.signed.encoded_len() / per_append + 1;
+        for _ in 0..fills_a_file {
+            assert!(log.append(core::iter::repeat_n((account, &done), per_append)));
+        }
+        log.compact(&[(account, live.clone())]);
+        let (_, held) = PoolLog::open(log.close()).unwrap();
+        assert!(held.len() < fills_a_file * per_append);
+        assert_eq!(held.last(), Some(&(OrgId([1; 16]), live.signed.clone())));
+    }
 }

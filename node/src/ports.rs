@@ -218,8 +218,8 @@ pub enum Admitted {
     },
     /// It waits here already.
     Pending,
-    /// It has a receipt, or gets it with the next block.
-    Ordered,
+    /// It has a receipt.
+    Executed,
 }
 
 /// Why a transaction is not taken. It leaves no outcome.

@@ -3,6 +3,7 @@
 
 mod support;
 
+use epione_consensus::Kind;
 use epione_types::codes::Decision;
 use epione_types::event::Event;
 use epione_types::{Height, Outcome};
@@ -228,4 +229,20 @@ fn the_same_seed_gives_the_same_run() {
         cluster.trace()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn contradictions_of_a_validator_are_kept_as_evidence() {
+    let mut cluster = Cluster::new(4);
+    let ids: Vec<_> = cluster.patients(2).into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    let height = cluster.node(1).head().height.next();
+    for name in ["one batch", "another batch"] {
+        cluster.inject_vote(2, 1, Kind::Commit, height, support::hash(name));
+    }
+    cluster.run(SECOND / 10);
+    assert_eq!(cluster.evidence(1).len(), 1);
+    cluster.restart(1);
+    assert_eq!(cluster.evidence(1).len(), 1, "over restarts");
+    cluster.check();
 }

@@ -4,15 +4,13 @@ use epione_types::{SignedTx, TxId, ValidatorIndex};
 use tracing::debug;
 
 use super::{Driver, Ports};
-use crate::mempool::Account;
+use crate::mempool::{Account, Known};
 use crate::ports::{Admitted, Candidate, Found, Job, Origin, Refused, Transport as _, Verdict, Workers as _};
 use crate::validate::{Checked, Parsed, parse};
 use crate::wire::forwards;
 
 /// Most bytes of transactions that one round of sending again may take.
 const RESEND_BYTES: usize = 256 * 1024;
-/// The durable pool is compacted when it holds this many more transactions than are needed.
-const POOL_GARBAGE_MAX: usize = 20_000;
 
 impl<P: Ports> Driver<P> {
     /// Takes a client's transaction as far as its signatures, or refuses it.
@@ -31,11 +29,10 @@ impl<P: Ports> Driver<P> {
     /// Everything but signatures: known already, in time, and there is room, which is now reserved.
     fn at_the_door(&mut self, tx: &Parsed, account: Account) -> Result<Option<Admitted>, Refused> {
         let id = tx.id();
-        if self.pool.get(&id).is_some() {
-            return Ok(Some(Admitted::Pending));
-        }
-        if self.pool.holds(&id) {
-            return Ok(Some(Admitted::Ordered));
+        match self.pool.known(&id) {
+            Some(Known::Pending { .. }) => return Ok(Some(Admitted::Pending)),
+            Some(Known::Executed) => return Ok(Some(Admitted::Executed)),
+            Some(Known::Expired { .. }) | None => {}
         }
         if let Some(fault) = &self.fault {
             return Err(Refused::Unavailable(fault.clone()));
@@ -102,7 +99,7 @@ impl<P: Ports> Driver<P> {
                 }
                 Found::Executed => {
                     self.pool.release(account, bytes);
-                    Ok(Admitted::Ordered)
+                    Ok(Admitted::Executed)
                 }
                 Found::BadSignature => {
                     self.pool.release(account, bytes);
@@ -154,7 +151,8 @@ impl<P: Ports> Driver<P> {
         if dropped > 0 {
             debug!(dropped, "transactions expired before they were ordered");
         }
-        if self.pool_logged > POOL_GARBAGE_MAX.saturating_add(self.pool.size().txs.saturating_mul(2)) {
+        // The durable pool holds more that is finished than the pool has room for: it is written anew.
+        if self.pool_logged > self.settings.pool.txs_max.saturating_add(self.pool.size().txs) {
             let live: Vec<_> = self.pool.unfinished().map(|(account, tx)| (account, tx.clone())).collect();
             self.pool_logged = live.len();
             self.workers.start(Job::CompactPool(live));

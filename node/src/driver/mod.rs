@@ -25,7 +25,7 @@ use epione_consensus::{Event, Payload, Replica, Step, Waiting, Wal as _};
 use epione_types::{Batch, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex, Verifier, View};
 use tracing::{error, info};
 
-use crate::mempool::{Limits, Pool, PoolSize};
+use crate::mempool::{Known, Limits, Pool, PoolSize};
 use crate::network::Class;
 use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
 use crate::validate::Checked;
@@ -65,7 +65,7 @@ pub enum Input {
     },
     /// A transaction from a client, or out of the durable pool.
     Submit(Candidate),
-    /// Is this transaction waiting here?
+    /// What is known of this transaction here?
     Lookup {
         /// Which.
         id: TxId,
@@ -79,11 +79,11 @@ pub enum Input {
 }
 
 /// Called once with what the pool knows of a transaction. Must not block.
-pub struct LookupReply(Box<dyn FnOnce(Option<TimestampMs>) + Send>);
+pub struct LookupReply(Box<dyn FnOnce(Option<Known>) + Send>);
 
 impl LookupReply {
-    /// From a closure, that gets the expiry of a transaction that waits here or is being executed, or nothing.
-    pub fn new(reply: impl FnOnce(Option<TimestampMs>) + Send + 'static) -> Self {
+    /// From a closure.
+    pub fn new(reply: impl FnOnce(Option<Known>) + Send + 'static) -> Self {
         Self(Box::new(reply))
     }
 }
@@ -191,6 +191,7 @@ impl<P: Ports> Driver<P> {
         verifier: P::Verifier,
     ) -> Self {
         let waiting = replica.waiting();
+        let pool = Pool::new(settings.pool, replica.config().set.len());
         Self {
             entered: waiting.view,
             restoring: (waiting.delivered > waiting.executed).then_some(waiting.delivered),
@@ -199,7 +200,7 @@ impl<P: Ports> Driver<P> {
             log,
             workers,
             verifier,
-            pool: Pool::new(settings.pool),
+            pool,
             now: 0,
             clock: TimestampMs::ZERO,
             candidates: Vec::new(),
@@ -244,7 +245,7 @@ impl<P: Ports> Driver<P> {
                 Input::Connected(peer) => self.feed(Event::Connected(peer), &mut step),
                 Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
                 Input::Submit(candidate) => self.admit(candidate),
-                Input::Lookup { id, reply } => (reply.0)(self.pool.get(&id).map(|tx| tx.expires_at())),
+                Input::Lookup { id, reply } => (reply.0)(self.pool.known(&id)),
                 Input::Answer(answer) => self.on_answer(answer, &mut step),
                 Input::Tick => {}
             }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use epione_consensus::{Kind, Message, Vote};
 use epione_ledger::chain::{Chain, Head};
 use epione_ledger::disk::MemoryDisk;
 use epione_ledger::store::MemoryStore;
@@ -15,12 +16,13 @@ use epione_node::driver::{Driver, Input, LookupReply, Ports, Settings};
 use epione_node::executor::Executor;
 use epione_node::feed::{Feed, Progress};
 use epione_node::log::ConsensusLog;
-use epione_node::mempool::Account;
+use epione_node::mempool::{Account, Known};
 use epione_node::network::Class;
 use epione_node::pool_log::PoolLog;
 use epione_node::ports::{Admitted, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
 use epione_node::start;
 use epione_node::validate::parse;
+use epione_node::wire::Frame;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
 use epione_types::call::{
     Call, CreateGrant, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
@@ -32,7 +34,7 @@ use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, Rec
 use epione_types::sign::Zip215;
 use epione_types::{
     ChainId, Domain, Epoch, Hash, Height, Params, Receipt, SecretKey, SignedTx, Signer, TimestampMs, TxId,
-    Validator, ValidatorIndex, ValidatorSet,
+    Validator, ValidatorIndex, ValidatorSet, View,
 };
 
 /// One second of virtual time, in ms.
@@ -91,7 +93,8 @@ pub fn sign(
 ) -> SignedTx {
     let keys: Vec<SecretKey> = signers.iter().map(|name| key(name)).collect();
     let request_id = RequestId(id16(&format!("request {request}")));
-    let body = TxBody { chain_id, sender: keys[0].public_key(), request_id, expires_at, call };
+    let co_signers = keys.iter().skip(1).map(Signer::public_key).collect();
+    let body = TxBody { chain_id, sender: keys[0].public_key(), co_signers, request_id, expires_at, call };
     let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
     SignedTx::sign(epione_proto::encode_body(&body), &signers)
 }
@@ -366,6 +369,14 @@ impl Cluster {
         let bytes = Bytes::copy_from_slice(bytes);
         self.nodes[to].inbox.push(Input::Frame { from, class: Class::Consensus, bytes });
     }
+    /// A vote that `from` did sign, as a Byzantine validator may.
+    pub fn inject_vote(&mut self, from: usize, to: usize, kind: Kind, height: Height, digest: Hash) {
+        let from = ValidatorIndex(u16::try_from(from).unwrap());
+        let vote = Vote { kind, epoch: Epoch::ZERO, view: View::ZERO, height, digest };
+        let signer = key(&format!("hospital{from}.validator"));
+        let frame = Frame::Message(Message::Vote(vote.sign(self.genesis.chain_id(), from, &signer)));
+        self.nodes[to].inbox.push(Input::Frame { from, class: frame.class(), bytes: frame.encode() });
+    }
     pub fn disconnected(&self, by: usize) -> Vec<usize> {
         let all = self.world.disconnected.borrow();
         all.iter().filter(|(who, _)| *who == by).map(|(_, peer)| *peer).collect()
@@ -535,6 +546,9 @@ impl Cluster {
     pub fn accepted(&self, node: usize) -> usize {
         self.nodes[node].accepted.get()
     }
+    pub fn evidence(&self, node: usize) -> Vec<(u64, Vec<u8>)> {
+        self.nodes[node].chain.evidence(0, 100).unwrap()
+    }
     pub fn beginnings(&self, node: usize) -> usize {
         self.nodes[node].beginnings
     }
@@ -555,7 +569,8 @@ impl Cluster {
     }
     pub fn pending(&mut self, node: usize, id: &TxId) -> bool {
         let (say, said) = std::sync::mpsc::channel();
-        let reply = LookupReply::new(move |known| say.send(known.is_some()).unwrap());
+        let reply =
+            LookupReply::new(move |known| say.send(matches!(known, Some(Known::Pending { .. }))).unwrap());
         self.nodes[node].inbox.push(Input::Lookup { id: *id, reply });
         self.round();
         said.try_recv().unwrap()
