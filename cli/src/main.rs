@@ -1,2 +1,43 @@
-//! The `epione` binary.
-fn main() {}
+//! The `epione` binary: the node, the clinic's client, the operator's tool and the local testnet.
+//!
+//! ```text
+//! what was typed      what is meant           what is done            what is shown
+//! args.rs      ─────▶ request.rs, book.rs ──▶ commands/*.rs    ─────▶ output.rs     error.rs ─▶ exit code
+//! ```
+//!
+//! Tables for people; with `--json` the last line of standard output is one JSON value, on failure too. Progress and
+//! warnings go to standard error. Tested as a process in `tests/`.
+
+mod args;
+mod book;
+mod commands;
+mod error;
+mod import;
+mod load;
+mod output;
+mod request;
+mod session;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let json = args.json;
+    let result = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(commands::run(args)),
+        Err(error) => Err(error::CliError::failed(format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(shown) => {
+            shown.print(json);
+            ExitCode::from(shown.exit)
+        }
+        Err(error) => {
+            error.print(json);
+            ExitCode::from(error.exit)
+        }
+    }
+}

@@ -60,11 +60,11 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    /// In consensus with all the others, or why not.
+    /// Answers, and is connected to at least so many others; or why not.
     ///
     /// # Errors
     /// What is missing, for people.
-    pub fn in_consensus(&self, others: usize) -> Result<u64, String> {
+    pub fn connected(&self, others: usize) -> Result<&pb::GetNodeStatusResponse, String> {
         if !self.running {
             return Err("its process has ended".to_owned());
         }
@@ -73,6 +73,15 @@ impl NodeReport {
         if connected < others {
             return Err(format!("connected to {connected} of {others} other nodes"));
         }
+        Ok(status)
+    }
+
+    /// In consensus with so many others: its view, or why not.
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub fn in_consensus(&self, others: usize) -> Result<u64, String> {
+        let status = self.connected(others)?;
         match status.role() {
             pb::NodeRole::Primary | pb::NodeRole::Backup => {}
             pb::NodeRole::Follower | pb::NodeRole::Halted | pb::NodeRole::Unspecified => {
@@ -230,6 +239,19 @@ impl Network {
         self.remember(node, None)
     }
 
+    /// SIGTERM, and SIGKILL if the node is not gone in time.
+    ///
+    /// # Errors
+    /// [`TestnetError::NotRunning`], or what the system says.
+    pub async fn stop(&mut self, node: usize) -> Result<(), TestnetError> {
+        self.node(node)?;
+        let Some(process) = self.process(node).filter(|process| process.is_alive()).cloned() else {
+            return Err(TestnetError::NotRunning { node });
+        };
+        process.terminate().map_err(|error| TestnetError::Process { node, what: "terminate", error })?;
+        if gone(&process, STOP_WITHIN).await { self.remember(node, None) } else { self.kill(node).await }
+    }
+
     /// SIGTERM to all, SIGKILL to those that are not gone in time. How many had to be killed.
     ///
     /// # Errors
@@ -265,10 +287,16 @@ impl Network {
         Ok(killed)
     }
 
-    /// SIGKILL to all, without waiting: for ways out that cannot fail. Follow with nothing.
+    /// SIGKILL to all, and waits until they are gone: for ways out that cannot fail.
     pub fn kill_all(&mut self) {
-        for process in self.state.nodes.iter().filter_map(|node| node.process.as_ref()) {
+        let processes: Vec<&Process> =
+            self.state.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+        for process in &processes {
             let _already_gone = process.kill();
+        }
+        let begun = Instant::now();
+        while processes.iter().any(|process| process.is_alive()) && begun.elapsed() < STOP_WITHIN {
+            std::thread::sleep(POLL);
         }
         self.children.clear();
     }
@@ -315,20 +343,52 @@ impl Network {
                 }
             }
             let Some((report, reason)) = late else { return Ok(()) };
-            // A process that ended does not come back.
-            if begun.elapsed() >= within || !report.running {
-                let log = self.layout.log(report.node);
-                let tail = tail(&log);
-                return Err(TestnetError::NotReady {
-                    node: report.node,
-                    waited_s: begun.elapsed().as_secs(),
-                    reason,
-                    log,
-                    tail,
-                });
+            self.patience(report, reason, begun, within)?;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until one node answers and is connected to all others that run, whether or not these are a quorum.
+    ///
+    /// # Errors
+    /// [`TestnetError::NotReady`].
+    pub async fn wait_for(&self, node: usize, within: Duration) -> Result<(), TestnetError> {
+        self.node(node)?;
+        let begun = Instant::now();
+        let probe = Probe::new(&self.layout, &self.state)?;
+        loop {
+            let reports = probe.reports(&self.state).await;
+            let others = reports.iter().filter(|report| report.running && report.node != node).count();
+            let Some(report) = reports.get(node) else { return Ok(()) };
+            match report.connected(others) {
+                Ok(_) => return Ok(()),
+                Err(reason) => self.patience(report, reason, begun, within)?,
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// An error once it has been waited for long enough, or in vain.
+    fn patience(
+        &self,
+        report: &NodeReport,
+        reason: String,
+        begun: Instant,
+        within: Duration,
+    ) -> Result<(), TestnetError> {
+        // A process that ended does not come back.
+        if begun.elapsed() < within && report.running {
+            return Ok(());
+        }
+        let log = self.layout.log(report.node);
+        let tail = tail(&log);
+        Err(TestnetError::NotReady {
+            node: report.node,
+            waited_s: begun.elapsed().as_secs(),
+            reason,
+            log,
+            tail,
+        })
     }
 
     fn numbers(&self) -> core::ops::Range<usize> {

@@ -35,6 +35,7 @@ impl Process {
         let mut command = Command::new(binary);
         command.args(arguments).arg(config);
         command.stdin(if tied { Stdio::piped() } else { Stdio::null() });
+        command.env("NO_COLOR", "1"); // the log is a file
         command.stdout(out.try_clone()?).stderr(out);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn()?;

@@ -1,0 +1,617 @@
+//! What was typed: the command line, as clap reads it. What it means is `request.rs` and the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use epione_types::call::Month;
+use epione_types::codes::{
+    Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Role,
+};
+use epione_types::{Hash, TxId};
+
+/// A permissioned ledger of hospitals: who holds which health record, who may see it, and who did.
+#[derive(Debug, Parser)]
+#[command(name = "epione", version, propagate_version = true, after_help = EXAMPLES, after_long_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// Print one JSON value as the last line of standard output instead of a table.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  epione demo                                  the whole story in one minute, on this machine
+  epione testnet up                            four hospitals that stay
+  epione patient register --name anna --as hospital0/doctor
+  epione record register lab.json --patient anna --category LAB --month 2026-07 --keep vault --as hospital0/doctor
+  epione consent grant --patient anna --to hospital1/doctor --purpose TREAT --as patients/anna
+  epione access record RECORD --role PHYSICIAN --purpose TREAT --as hospital1/doctor
+  epione testnet down";
+
+const EXIT_CODES: &str = "Examples:
+  epione demo
+  epione testnet up
+  epione help consent grant
+
+Exit codes:
+  0  done
+  1  failed: refused by a node or by the ledger, not found, broken; the message says why
+  2  the command line cannot mean anything
+  3  an access was decided, and denied
+  4  no answer in time: the outcome is unknown, ask for the receipt or repeat the command
+  5  a proof does not hold";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A network of real nodes on this machine.
+    #[command(subcommand)]
+    Testnet(Testnet),
+    /// Run, watch or check a node.
+    #[command(subcommand)]
+    Node(Node),
+    /// Look after what a node has stored.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Signing keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Organisations.
+    #[command(subcommand)]
+    Org(Org),
+    /// Practitioners.
+    #[command(subcommand)]
+    Practitioner(Practitioner),
+    /// Patients, by pseudonym.
+    #[command(subcommand)]
+    Patient(Patient),
+    /// Health records: their register, never their content.
+    #[command(subcommand)]
+    Record(Record),
+    /// Grants and denials.
+    #[command(subcommand)]
+    Consent(Consent),
+    /// Accesses to records: decided, counted, traced.
+    #[command(subcommand)]
+    Access(Access),
+    /// Proofs of what became of a transaction.
+    #[command(subcommand)]
+    Receipt(Receipt),
+    /// Blocks.
+    #[command(subcommand)]
+    Block(Block),
+    /// The main job, end to end, on a network of its own: exit code 0 if all of it works.
+    Demo(Demo),
+    /// Completions for a shell, on standard output.
+    #[command(
+        after_help = "Example:\n  epione completions bash > ~/.local/share/bash-completion/completions/epione"
+    )]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a testnet lives.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Dir {
+    /// The testnet's folder.
+    #[arg(long, env = "EPIONE_TESTNET", default_value = DEFAULT_DIR)]
+    pub(crate) dir: PathBuf,
+}
+
+/// Where a testnet is kept and looked for unless said otherwise.
+pub(crate) const DEFAULT_DIR: &str = ".epione-testnet";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Testnet {
+    /// Start N nodes on free loopback ports; they keep running. A network that is down comes up again with all it holds.
+    #[command(after_help = "Examples:\n  epione testnet up\n  epione testnet up -n 7 --dir /tmp/seven")]
+    Up {
+        /// How many hospitals, each with a node; 4 survive one that fails. [default: 4]
+        #[arg(short, long = "nodes")]
+        n: Option<usize>,
+        /// How long to wait until all are in consensus, in seconds.
+        #[arg(long, default_value_t = 60)]
+        wait: u64,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// How the nodes are.
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// What nodes printed.
+    #[command(after_help = "Examples:\n  epione testnet logs 2\n  epione testnet logs -f")]
+    Logs {
+        /// Which node; all if not given.
+        node: Option<usize>,
+        /// Go on as the logs grow, until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the last lines.
+        #[arg(long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Kill a node at once (SIGKILL), as a crash would.
+    Kill {
+        /// Which node, from 0.
+        node: usize,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Start a node that does not run, or restart one that does.
+    Restart {
+        /// Which node, from 0.
+        node: usize,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Stop all nodes; what they stored stays.
+    Down {
+        /// Remove the folder too, with keys and ledgers.
+        #[arg(long)]
+        delete: bool,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Run a node in the foreground until SIGTERM or Ctrl-C.
+    Run {
+        /// Its configuration (TOML).
+        #[arg(long)]
+        config: PathBuf,
+        /// Stop when standard input ends: for a starter that must not leave the node behind.
+        #[arg(long)]
+        stop_with_stdin: bool,
+    },
+    /// How a node is: consensus, peers, mempool. Asks its operators' address.
+    Status(ConnectOnly),
+    /// Check a configuration without running it; reports every fault at once.
+    Check {
+        /// The configuration (TOML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Verify all that a stopped node has stored: chain links, certificates, roots, receipts.
+    #[command(
+        after_help = "Examples:\n  epione ledger verify --config .epione-testnet/node0/node.toml\n  epione ledger verify --data .epione-testnet/node0/data --genesis .epione-testnet/genesis.json"
+    )]
+    Verify {
+        /// The node's configuration, which names its data and genesis.
+        #[arg(long, required_unless_present = "data", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The node's data folder.
+        #[arg(long, requires = "genesis")]
+        data: Option<PathBuf>,
+        /// The genesis (JSON).
+        #[arg(long)]
+        genesis: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a new ed25519 key. Never overwrites one.
+    New {
+        /// Where to write it, readable by you alone.
+        file: PathBuf,
+    },
+    /// The public half of a key file.
+    Show {
+        /// The key file.
+        file: PathBuf,
+    },
+}
+
+/// How to reach the consortium, and as whom. With a testnet all of it is known but `--as`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connect {
+    /// A testnet's folder: gives endpoints, certificate, genesis and names.
+    #[arg(long, env = "EPIONE_TESTNET", value_name = "DIR")]
+    pub(crate) testnet: Option<PathBuf>,
+    /// Who you are in the testnet: a key below its `keys/`, such as hospital0/doctor.
+    #[arg(long = "as", env = "EPIONE_AS", value_name = "NAME", conflicts_with = "key")]
+    pub(crate) who: Option<String>,
+    /// Ask this node of the testnet alone. [default: that of your hospital, then the others]
+    #[arg(short = 'N', long, value_name = "N", conflicts_with = "endpoints")]
+    pub(crate) node: Option<usize>,
+    /// A node's address, https://HOST:PORT; give several to go on when one is gone.
+    #[arg(long = "endpoint", env = "EPIONE_ENDPOINT", value_delimiter = ',', value_name = "URL")]
+    pub(crate) endpoints: Vec<String>,
+    /// Certificate (PEM) of the authority that signed the nodes' certificates.
+    #[arg(long, env = "EPIONE_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The consortium's genesis (JSON): what all proofs are checked against.
+    #[arg(long, env = "EPIONE_GENESIS", value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Your key file; see `epione keys new`.
+    #[arg(long, env = "EPIONE_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// How long the whole command may wait for nodes, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+/// A command of which nothing but the connection is asked.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConnectOnly {
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
+/// What every transaction can be given.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Write {
+    /// Key file of somebody else who must sign; give it once for each.
+    #[arg(long = "cosign", value_name = "FILE")]
+    pub(crate) cosigners: Vec<PathBuf>,
+    /// Keep the proof of what became of the transaction.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Org {
+    /// Register an organisation: signed by admins of as many validators' organisations as the policy says.
+    #[command(
+        after_help = "Example:\n  epione org register --name clinic --kind CLINIC --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key"
+    )]
+    Register {
+        /// Its kind.
+        #[arg(long)]
+        kind: OrganisationKind,
+        /// What to call it on this machine; with a testnet and no --admin its admin key is made.
+        #[arg(long)]
+        name: Option<String>,
+        /// Key file of an admin; give it once for each.
+        #[arg(long = "admin", value_name = "FILE")]
+        admins: Vec<PathBuf>,
+        /// How many admins must sign together.
+        #[arg(long, default_value_t = 1)]
+        threshold: u8,
+        /// Its staff may break the glass in an emergency.
+        #[arg(long)]
+        break_glass: bool,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Show an organisation.
+    Show {
+        /// Id or name.
+        org: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Practitioner {
+    /// Enrol a practitioner of your organisation, as its admin.
+    #[command(
+        after_help = "Example:\n  epione practitioner register --name dr-b --role PHYSICIAN --capability btg --as hospital1/admin"
+    )]
+    Register {
+        /// What to call them on this machine; with a testnet and no --member-key their key is made.
+        #[arg(long)]
+        name: Option<String>,
+        /// The practitioner's key file.
+        #[arg(long, value_name = "FILE")]
+        member_key: Option<PathBuf>,
+        /// In which roles; give it once for each.
+        #[arg(long = "role", required = true)]
+        roles: Vec<Role>,
+        /// Beyond the roles (btg: may break the glass).
+        #[arg(long = "capability")]
+        capabilities: Vec<Capability>,
+        /// End of the credential.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Salted commitment to name and licence, 64 hex digits. [default: to nothing but a random salt]
+        #[arg(long, value_name = "HASH")]
+        commitment: Option<Hash>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Show a practitioner.
+    Show {
+        /// ORG/PRACTITIONER, by ids or names.
+        practitioner: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Patient {
+    /// Enrol a patient under a random pseudonym, as a clinician, registrar or admin of the caring organisation.
+    #[command(
+        after_help = "Examples:\n  epione patient register --name anna --as hospital0/doctor\n  epione patient register --custodial --notice notice.pdf --as hospital0/admin"
+    )]
+    Register {
+        /// What to call them on this machine; with a testnet their key is made as patients/NAME.
+        #[arg(long)]
+        name: Option<String>,
+        /// The patient's key file.
+        #[arg(long, value_name = "FILE")]
+        member_key: Option<PathBuf>,
+        /// The patient holds no key: the organisation keeps custody.
+        #[arg(long, conflicts_with = "member_key")]
+        custodial: bool,
+        /// The privacy notice that was given: a file, or its hash. [default: an empty notice]
+        #[arg(long, value_name = "FILE|HASH")]
+        notice: Option<String>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Show a patient.
+    Show {
+        /// Id or name.
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Record {
+    /// Register records: one file, or FHIR bundles with their patients (one record per clinical resource).
+    #[command(after_help = "Examples:
+  epione record register lab.json --patient anna --category LAB --month 2026-07 --keep vault --as hospital0/doctor
+  epione record register bundles/ --keep vault --as hospital0/doctor
+
+Bodies stay with you: only random ids, codes, a month, a size class and salted hashes are sent. --keep DIR keeps
+each body with its salt, without which nobody can show later what was registered.")]
+    Register(RecordRegister),
+    /// A patient's records, as far as you may know of them.
+    List {
+        /// Id or name.
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Show one record.
+    Show {
+        /// Its id.
+        record: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RecordRegister {
+    /// Files, or folders of .json files.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Keep bodies and salts in this folder.
+    #[arg(long, value_name = "DIR", required_unless_present = "discard", conflicts_with = "discard")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Do not keep bodies and salts: for trials.
+    #[arg(long)]
+    pub(crate) discard: bool,
+    /// In which capacity you write.
+    #[arg(long, default_value = "PHYSICIAN")]
+    pub(crate) role: Role,
+    /// Whose record it is (not for bundles, which name their patients).
+    #[arg(long)]
+    pub(crate) patient: Option<String>,
+    /// Kind of record (not for bundles).
+    #[arg(long)]
+    pub(crate) category: Option<Category>,
+    /// Sensitivity label; give it once for each (not for bundles).
+    #[arg(long = "label")]
+    pub(crate) labels: Vec<Label>,
+    /// Month of the service, yyyy-mm; for bundles: of resources without a date. [default for bundles: this month]
+    #[arg(long)]
+    pub(crate) month: Option<Month>,
+    /// The privacy notice that a bundle's patients were given: a file, or its hash. [default: an empty notice]
+    #[arg(long, value_name = "FILE|HASH")]
+    pub(crate) notice: Option<String>,
+    #[command(flatten)]
+    pub(crate) write: Write,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Consent {
+    /// Allow.
+    #[command(after_help = "Examples:
+  epione consent grant --patient anna --to hospital1/doctor --purpose TREAT --as patients/anna
+  epione consent grant --patient anna --to hospital1 --purpose TREAT --label HIV --until 30d --as patients/anna
+  epione consent grant --patient ID --to org:ID --purpose TREAT --document consent.pdf --as hospital0/doctor")]
+    Grant(Rule),
+    /// Forbid. The narrower of a grant and a denial wins.
+    #[command(
+        after_help = "Example:\n  epione consent deny --patient anna --to hospital2 --purpose all --as patients/anna"
+    )]
+    Deny(Rule),
+    /// End a grant or denial.
+    Revoke {
+        /// Which grant.
+        grant: String,
+        /// Whose.
+        #[arg(long)]
+        patient: String,
+        /// The signed withdrawal, if you attest one for the patient: a file, or its hash.
+        #[arg(long, value_name = "FILE|HASH")]
+        document: Option<String>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// A patient's grants and denials, ended ones too.
+    List {
+        /// Id or name.
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Rule {
+    /// Whose records.
+    #[arg(long)]
+    pub(crate) patient: String,
+    /// To whom: a name, everybody, org:ORG, role:ORG/ROLE, person:ORG/PRACTITIONER, patient:ID, study:ID or link:ID.
+    #[arg(long)]
+    pub(crate) to: String,
+    /// For what (HL7 purpose of use), and what lies below it; once for each. `all` for denials.
+    #[arg(long = "purpose", required = true)]
+    pub(crate) purposes: Vec<String>,
+    /// Doing what; once for each.
+    #[arg(long = "action", default_values_t = [Action::Read])]
+    pub(crate) actions: Vec<Action>,
+    /// Only this kind of record; once for each.
+    #[arg(long = "category")]
+    pub(crate) categories: Vec<Category>,
+    /// Only this record; once for each.
+    #[arg(long = "record")]
+    pub(crate) records: Vec<String>,
+    /// Sensitivity label that a grant unlocks or a denial hits, or `any`; once for each.
+    #[arg(long = "label")]
+    pub(crate) labels: Vec<String>,
+    /// Only records of services from this month on, yyyy-mm.
+    #[arg(long, value_name = "MONTH")]
+    pub(crate) data_from: Option<Month>,
+    /// Only records of services before this month, yyyy-mm.
+    #[arg(long, value_name = "MONTH")]
+    pub(crate) data_until: Option<Month>,
+    /// Valid from this time on.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Valid until this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// How often it may be used.
+    #[arg(long, value_name = "N")]
+    pub(crate) uses: Option<u32>,
+    /// The grantee may pass it on, one level deep.
+    #[arg(long)]
+    pub(crate) delegable: bool,
+    /// The grant that is passed on.
+    #[arg(long, value_name = "GRANT")]
+    pub(crate) parent: Option<String>,
+    /// Hash of the policy text it refers to.
+    #[arg(long, value_name = "HASH")]
+    pub(crate) policy: Option<Hash>,
+    /// The signed consent, if you attest one for the patient: a file, or its hash.
+    #[arg(long, value_name = "FILE|HASH")]
+    pub(crate) document: Option<String>,
+    #[command(flatten)]
+    pub(crate) write: Write,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Access {
+    /// What an access would come to now. Writes nothing; exit code 3 if denied.
+    Check {
+        #[command(flatten)]
+        access: AccessArgs,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Access a record: decided, counted, and traced on the ledger. Exit code 3 if denied.
+    #[command(after_help = "Examples:
+  epione access record ID --role PHYSICIAN --purpose TREAT --as hospital1/doctor
+  epione access record ID --role PHYSICIAN --purpose BTG --emergency UNCONSCIOUS --as hospital1/doctor")]
+    Record {
+        #[command(flatten)]
+        access: AccessArgs,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Who asked for a patient's records, and what was decided.
+    List {
+        /// Id or name of the patient.
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AccessArgs {
+    /// Which record.
+    pub(crate) record: String,
+    /// In which capacity.
+    #[arg(long, default_value = "PHYSICIAN")]
+    pub(crate) role: Role,
+    /// Doing what.
+    #[arg(long, default_value = "READ")]
+    pub(crate) action: Action,
+    /// For what (HL7 purpose of use).
+    #[arg(long, default_value = "TREAT")]
+    pub(crate) purpose: Purpose,
+    /// Grounds of an emergency access (purpose BTG).
+    #[arg(long, value_name = "REASON")]
+    pub(crate) emergency: Option<EmergencyReason>,
+    /// The study, for research.
+    #[arg(long)]
+    pub(crate) study: Option<String>,
+    /// The guest link, for guests.
+    #[arg(long)]
+    pub(crate) link: Option<String>,
+    /// The mandate, for public health.
+    #[arg(long)]
+    pub(crate) mandate: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Receipt {
+    /// What became of a transaction, with its proof verified.
+    #[command(after_help = "Example:\n  epione receipt get ID --out anna.receipt")]
+    Get {
+        /// The transaction.
+        transaction: TxId,
+        /// Keep the proof.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Verify a kept proof with the genesis alone: no node, no network. Exit code 5 if it does not hold.
+    #[command(after_help = "Example:\n  epione receipt verify anna.receipt --genesis genesis.json")]
+    Verify {
+        /// The kept proof.
+        file: PathBuf,
+        /// The consortium's genesis (JSON).
+        #[arg(long)]
+        genesis: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Block {
+    /// One block's header, verified, and who signed it.
+    Show {
+        /// Its height; the last certified one if not given.
+        height: Option<u64>,
+        /// With the ids and outcomes of its transactions: for validators and auditors.
+        #[arg(long)]
+        transactions: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+/// The main job, end to end.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  epione demo\n  epione demo --bundles synthea/ --json")]
+pub(crate) struct Demo {
+    /// Load the FHIR R4 bundles (.json) of this folder instead of invented ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundles: Option<PathBuf>,
+}

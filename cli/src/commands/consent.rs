@@ -1,0 +1,63 @@
+//! Grants and denials.
+
+use epione_proto::v1 as pb;
+use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant};
+use epione_types::id::GrantId;
+
+use super::view;
+use crate::args::{Consent, Rule};
+use crate::error::CliError;
+use crate::output::{Fields, Shown};
+use crate::request;
+use crate::session::Session;
+
+pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
+    match command {
+        Consent::Grant(rule) => create(GrantKind::Permit, rule).await,
+        Consent::Deny(rule) => create(GrantKind::Deny, rule).await,
+        Consent::Revoke { grant, patient, document, write } => {
+            let session = Session::open(&write.connect).await?;
+            let call = RevokeGrant {
+                patient: session.book.patient(&patient)?,
+                grant: request::id("grant", &grant)?,
+                document: document
+                    .as_deref()
+                    .map(|text| request::document("--document", text))
+                    .transpose()?,
+            };
+            let done = session.submit(Call::RevokeGrant(call), &[], &write).await?;
+            Ok(Shown::one(Fields::new().text("revoked", grant).and(done.fields())))
+        }
+        Consent::List { patient, connect } => {
+            let session = Session::open(&connect).await?;
+            let patient = session.book.patient(&patient)?;
+            let mut rows = Vec::new();
+            let mut page_token = bytes::Bytes::new();
+            loop {
+                let request = pb::ListGrantsRequest {
+                    patient_id: epione_proto::convert::raw(patient.0),
+                    page: Some(pb::PageRequest { page_size: 500, page_token }),
+                    options: None,
+                };
+                let page = session.client.list_grants(request).await?;
+                for grant in &page.grants {
+                    rows.push(view::grant(grant)?);
+                }
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    return Ok(Shown::many(rows));
+                }
+            }
+        }
+    }
+}
+
+async fn create(kind: GrantKind, args: Rule) -> Result<Shown, CliError> {
+    let session = Session::open(&args.write.connect).await?;
+    let grant = request::new_id(GrantId)?;
+    let patient = session.book.patient(&args.patient)?;
+    let rule = request::rule(kind, &args, &session.book)?;
+    let done =
+        session.submit(Call::CreateGrant(CreateGrant { grant, patient, rule }), &[], &args.write).await?;
+    Ok(Shown::one(Fields::new().text("grant", grant).text("patient", patient).and(done.fields())))
+}

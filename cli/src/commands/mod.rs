@@ -1,0 +1,99 @@
+//! One module per noun of the command line.
+
+mod access;
+mod block;
+mod consent;
+mod demo;
+mod enrol;
+mod identity;
+mod keys;
+mod ledger;
+mod node;
+mod receipt;
+mod record;
+mod testnet;
+mod view;
+
+use epione_types::codes::Refusal;
+
+use crate::args::{Args, Command};
+use crate::error::CliError;
+use crate::output::Shown;
+
+/// Does what was typed.
+pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
+    let json = args.json;
+    match args.command {
+        Command::Testnet(command) => testnet::run(command, json).await,
+        Command::Node(command) => node::run(command).await,
+        Command::Ledger(command) => ledger::run(command),
+        Command::Keys(command) => keys::run(command),
+        Command::Org(command) => identity::org(command).await,
+        Command::Practitioner(command) => identity::practitioner(command).await,
+        Command::Patient(command) => identity::patient(command).await,
+        Command::Record(command) => record::run(command).await,
+        Command::Consent(command) => consent::run(command).await,
+        Command::Access(command) => access::run(command).await,
+        Command::Receipt(command) => receipt::run(command).await,
+        Command::Block(command) => block::run(command).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut <Args as clap::CommandFactory>::command(),
+                "epione",
+                &mut std::io::stdout(),
+            );
+            Ok(Shown::nothing())
+        }
+    }
+}
+
+/// Waits for Ctrl-C, SIGTERM or SIGHUP.
+pub(crate) async fn interrupted() -> CliError {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind);
+    let signals =
+        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()), listen(SignalKind::hangup()));
+    if let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    } else {
+        // Without handlers the system's own way applies, and nodes end with the pipe they hold.
+        std::future::pending::<()>().await;
+    }
+    CliError::failed("interrupted").reason("INTERRUPTED")
+}
+
+/// What to do about a refusal of the ledger; empty where its name says it.
+pub(crate) fn hint(refusal: Refusal) -> &'static str {
+    const HINTS: &[(Refusal, &str)] = &[
+        (
+            Refusal::UnknownSigner,
+            "; the sender's key is not registered on this chain: name another with --as or --key",
+        ),
+        (Refusal::SignatureMissing, "; somebody who must sign did not: add their key with --cosign"),
+        (Refusal::NotAuthorised, "; the sender may not do this: name somebody who may with --as or --key"),
+        (
+            Refusal::NotGrantor,
+            "; sign as the patient (--as patients/NAME), or as a clinician of a caring organisation with --document",
+        ),
+        (
+            Refusal::WriteDenied,
+            "; the author's organisation must care for the patient, or hold a grant for WRITE, and the role must be the author's",
+        ),
+        (
+            Refusal::SensitiveInClear,
+            "; this consortium's genesis refuses PART2 and PSYTHPN while labels stand in clear",
+        ),
+        (
+            Refusal::AuthElementMissing,
+            "; a grant outside treatment, payment and operations needs --until, --policy and --document",
+        ),
+        (Refusal::TooManyDenials, "; this requester was denied too often within the hour"),
+    ];
+    HINTS.iter().find(|(about, _)| *about == refusal).map_or("", |(_, hint)| hint)
+}

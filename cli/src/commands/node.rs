@@ -1,0 +1,84 @@
+//! Running, watching and checking a node.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use epione_node::config::{self, Config};
+use epione_node::run::{self, Node as RunningNode};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::view;
+use crate::args::{ConnectOnly, Node};
+use crate::error::{About as _, CliError};
+use crate::output::{Fields, Shown};
+use crate::session::{Door, Session};
+
+pub(super) async fn run(command: Node) -> Result<Shown, CliError> {
+    match command {
+        Node::Run { config, stop_with_stdin } => serve(&load(&config)?, stop_with_stdin).await,
+        Node::Status(ConnectOnly { connect }) => {
+            let session = Session::lazy(&connect, Door::Operators)?;
+            let status = session.client.get_node_status(epione_proto::v1::GetNodeStatusRequest {}).await?;
+            Ok(Shown::one(view::node_status(&status)))
+        }
+        Node::Check { config } => {
+            let found = load(&config)?;
+            let fields = Fields::new()
+                .text("config", config.display())
+                .text("chain", found.genesis.chain_id())
+                .text("validator", found.me)
+                .with("validators", found.genesis.validators.len())
+                .text("data", found.data_dir.display())
+                .text("grpc", found.grpc.listen)
+                .text("operator", found.operator)
+                .text("network", found.listen);
+            Ok(Shown::one(fields).note("The configuration can be used."))
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Config, CliError> {
+    config::load(path).map_err(|error| CliError::failed(error.to_string()).reason("CONFIG"))
+}
+
+async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError> {
+    run::init_logging(&config.log_level, config.log_format).map_err(CliError::failed)?;
+    let started = RunningNode::start(config.clone()).await;
+    let node = started.map_err(|error| {
+        // Whoever reads the log later sees why, too.
+        error!(%error, "the node does not start");
+        CliError::failed(error.to_string())
+    })?;
+    let stdin = end_of_stdin(stop_with_stdin);
+    let why = tokio::select! {
+        signal = run::signal() => { signal.about("signals")?; "a signal" }
+        () = node.ended() => "a defect",
+        () = stdin => "the end of standard input",
+    };
+    info!(why, "stopping");
+    let defect = why == "a defect";
+    node.shutdown().await.about("the node did not stop cleanly")?;
+    if defect {
+        Err(CliError::failed("the node stopped because of a defect: see its log"))
+    } else {
+        Ok(Shown::nothing())
+    }
+}
+
+/// Resolves when standard input ends; never if that means nothing. A thread of its own: reading cannot be interrupted.
+async fn end_of_stdin(wanted: bool) {
+    if wanted {
+        let (ended, end) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut ignored = [0; 256];
+            // The end, or an error: either way whoever held the other end is gone.
+            while matches!(stdin.read(&mut ignored), Ok(1..)) {}
+            drop(ended);
+        });
+        let _closed = end.await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}

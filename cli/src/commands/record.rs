@@ -1,0 +1,188 @@
+//! Health records: registered singly or by bundles, listed, shown.
+
+use std::time::Duration;
+
+use epione_client::fhir::RecordFile;
+use epione_proto::convert::raw;
+use epione_proto::v1 as pb;
+use epione_types::call::{Call, RegisterRecord};
+use epione_types::id::{OpaqueRef, RecordId};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::view;
+use crate::args::{Record, RecordRegister};
+use crate::error::{About as _, CliError};
+use crate::output::{Fields, Shown};
+use crate::session::Session;
+use crate::time::took;
+use crate::{import, load, request};
+
+pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
+    match command {
+        Record::Register(args) => register(args).await,
+        Record::List { patient, connect } => {
+            let session = Session::open(&connect).await?;
+            let patient = session.book.patient(&patient)?;
+            let mut rows = Vec::new();
+            let mut page_token = bytes::Bytes::new();
+            loop {
+                let request = pb::ListRecordsRequest {
+                    patient_id: raw(patient.0),
+                    page: Some(pb::PageRequest { page_size: 500, page_token }),
+                    options: None,
+                };
+                let page = session.client.list_records(request).await?;
+                for record in &page.records {
+                    rows.push(view::record(record)?);
+                }
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    return Ok(Shown::many(rows));
+                }
+            }
+        }
+        Record::Show { record, connect } => {
+            let session = Session::open(&connect).await?;
+            let id: RecordId = request::id("record", &record)?;
+            let answer = session
+                .client
+                .get_record(pb::GetRecordRequest { record_id: raw(id.0), options: None })
+                .await?;
+            let record = answer.record.unwrap_or_default();
+            let fields = view::record(&record)?.and(view::record_details(&record));
+            Ok(Shown::one(fields.and(view::context(answer.context.as_ref()))))
+        }
+    }
+}
+
+async fn register(args: RecordRegister) -> Result<Shown, CliError> {
+    // Whatever is wrong with the files is found before anything is sent.
+    let mut bundles = Vec::new();
+    let mut single = None;
+    let files = import::files(&args.files)?;
+    let count = files.len();
+    for path in files {
+        let bytes = import::read(&path)?;
+        if import::is_bundle(&bytes) {
+            let undated = args.month.or_else(request::this_month);
+            bundles.push(import::plan(&path.display().to_string(), &bytes, undated)?);
+        } else if count == 1 {
+            single = Some(bytes);
+        } else {
+            return Err(CliError::usage(format!(
+                "{} is no FHIR bundle: of several files each must be one",
+                path.display()
+            )));
+        }
+    }
+    if let Some(folder) = &args.keep {
+        std::fs::create_dir_all(folder).about(folder.display())?;
+    }
+    match single {
+        Some(body) => register_one(&args, &body).await,
+        None => register_bundles(&args, bundles).await,
+    }
+}
+
+async fn register_one(args: &RecordRegister, body: &[u8]) -> Result<Shown, CliError> {
+    let needed = |flag: &str| {
+        CliError::usage(format!(
+            "{flag} is missing: a file that is no FHIR bundle needs --patient, --category and --month"
+        ))
+    };
+    let patient = args.patient.as_deref().ok_or_else(|| needed("--patient"))?;
+    let category = args.category.ok_or_else(|| needed("--category"))?;
+    let service_month = args.month.ok_or_else(|| needed("--month"))?;
+    let session = Session::open(&args.write.connect).await?;
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).about("no randomness from the operating system")?;
+    let file = RecordFile::new(&salt, body);
+    let mut labels = args.labels.clone();
+    labels.sort_unstable();
+    labels.dedup();
+    let call = RegisterRecord {
+        record: request::new_id(RecordId)?,
+        patient: session.book.patient(patient)?,
+        role: args.role,
+        category,
+        labels,
+        service_month,
+        commitment: file.commitment(),
+        ciphertext_hash: file.stored_hash(),
+        size_class: file.size_class(),
+        pointer: request::new_id(OpaqueRef)?,
+        minor_consented: false,
+    };
+    let id = call.record;
+    // Before it is registered: a commitment that nobody can open is worth nothing.
+    if let Some(folder) = &args.keep {
+        import::keep_record(folder, &id.to_string(), &file)?;
+    }
+    let done = session.submit(Call::RegisterRecord(call), &[], &args.write).await?;
+    Ok(Shown::one(Fields::new().text("record", id).and(done.fields())))
+}
+
+async fn register_bundles(
+    args: &RecordRegister,
+    plans: Vec<epione_client::fhir::ImportPlan>,
+) -> Result<Shown, CliError> {
+    if args.patient.is_some()
+        || args.category.is_some()
+        || !args.labels.is_empty()
+        || args.write.receipt.is_some()
+    {
+        return Err(CliError::usage(
+            "--patient, --category, --label and --receipt are for a single record: a bundle says these itself",
+        ));
+    }
+    let session = Session::open(&args.write.connect).await?;
+    let bundles = plans.len();
+    let references: usize = plans.iter().map(|plan| plan.references).sum();
+    let notice = request::notice(args.notice.as_deref())?;
+    let imports =
+        plans.into_iter().map(|plan| import::seal(plan, args.role, notice)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(folder) = &args.keep {
+        import::keep(folder, &imports)?;
+    }
+    let (patients, records) = import::sign(&session.client, &session.key, &imports)?;
+    let bar = bar("patients", patients.len());
+    let patients = load::submit_all(&session.client, patients, None, |done| bar.set_position(done)).await?;
+    bar.finish();
+    patients.all_applied("patients")?;
+    let bar = self::bar("records", records.len());
+    let records = load::submit_all(&session.client, records, None, |done| bar.set_position(done)).await?;
+    bar.finish();
+    let fields = Fields::new()
+        .with("bundles", bundles)
+        .with("patients", patients.applied)
+        .with("records", records.applied)
+        .with("refused", records.refusals())
+        .with("references", references)
+        .with("height", records.height.max(patients.height).0)
+        .text("took", took(records.took + patients.took))
+        .text("latency_p50", took(records.percentile(50)))
+        .text("latency_p99", took(records.percentile(99)));
+    records.all_applied("records")?;
+    let known: Vec<String> = imports
+        .iter()
+        .flat_map(|import| &import.patients)
+        .map(|(call, _)| call.patient.to_string())
+        .collect();
+    let note = if args.keep.is_some() {
+        ""
+    } else {
+        "Bodies and salts were not kept (--discard): nobody can show later what was registered."
+    };
+    Ok(Shown::one(fields.list("patient_ids", known)).note(note))
+}
+
+/// A progress bar on standard error; none where that is no terminal.
+fn bar(what: &'static str, count: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len}  {per_sec}  {eta} left");
+    let bar = ProgressBar::new(count as u64).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,224 @@
+//! What nodes answer, as fields to show.
+
+use epione_proto::ConvertError;
+use epione_proto::convert::{Code, code_from_wire, fixed};
+use epione_proto::v1 as pb;
+use epione_types::TimestampMs;
+use epione_types::call::{GrantKind, Grantee, Labels, Person, Purposes, Rule};
+use epione_types::codes::{
+    Action, Capability, Category, Decision, EmergencyReason, Label, Obligation, OrganisationKind, Purpose,
+    Reason, Role,
+};
+use serde_json::Value;
+
+use crate::output::Fields;
+use crate::session::hex;
+use crate::time;
+
+type Viewed = Result<Fields, ConvertError>;
+
+fn name<T: Code + std::fmt::Display>(field: &str, number: i32) -> Result<String, ConvertError> {
+    code_from_wire::<T>(field, number).map(|code| code.to_string())
+}
+
+fn names<T: Code + std::fmt::Display>(field: &str, numbers: &[i32]) -> Result<Vec<String>, ConvertError> {
+    numbers.iter().map(|number| name::<T>(field, *number)).collect()
+}
+
+fn status(status: pb::MemberStatus) -> &'static str {
+    match status {
+        pb::MemberStatus::Unspecified => "UNSPECIFIED",
+        pb::MemberStatus::Active => "ACTIVE",
+        pb::MemberStatus::Suspended => "SUSPENDED",
+        pb::MemberStatus::Ended => "ENDED",
+    }
+}
+
+fn at(ms: u64) -> String {
+    time::show(TimestampMs(ms))
+}
+
+/// An id or nothing.
+fn id_or_null(bytes: Option<&bytes::Bytes>) -> Value {
+    bytes.map_or(Value::Null, |bytes| Value::from(hex(bytes)))
+}
+
+/// As of when a node answered.
+pub(crate) fn context(context: Option<&pb::ReadContext>) -> Fields {
+    Fields::new().with("as_of_height", context.map_or(0, |context| context.height))
+}
+
+pub(crate) fn org(org: &pb::Org) -> Viewed {
+    Ok(Fields::new()
+        .text("org", hex(&org.org_id))
+        .with("kind", name::<OrganisationKind>("kind", org.kind)?)
+        .with("status", status(org.status()))
+        .list("admins", org.admins.iter().map(|key| hex(key)))
+        .with("admin_threshold", org.admin_threshold)
+        .with("break_glass", org.break_glass))
+}
+
+pub(crate) fn practitioner(practitioner: &pb::Practitioner) -> Viewed {
+    Ok(Fields::new()
+        .text("org", hex(&practitioner.org_id))
+        .text("practitioner", hex(&practitioner.practitioner_id))
+        .with("status", status(practitioner.status()))
+        .list("roles", names::<Role>("roles", &practitioner.roles)?)
+        .list("capabilities", names::<Capability>("capabilities", &practitioner.capabilities)?)
+        .maybe("credential_until", practitioner.credential_until_ms.map(at))
+        .text("public_key", hex(&practitioner.public_key))
+        .text("identity_commitment", hex(&practitioner.identity_commitment)))
+}
+
+pub(crate) fn patient(patient: &pb::Patient) -> Viewed {
+    Ok(Fields::new()
+        .text("patient", hex(&patient.patient_id))
+        .with("status", status(patient.status()))
+        .list("care_orgs", patient.care_org_ids.iter().map(|id| hex(id)))
+        .with("public_key", id_or_null(patient.public_key.as_ref()))
+        .text("notice_hash", hex(&patient.notice_hash)))
+}
+
+pub(crate) fn record(record: &pb::Record) -> Viewed {
+    let month = record.service_month;
+    Ok(Fields::new()
+        .text("record", hex(&record.record_id))
+        .with("category", name::<Category>("category", record.category)?)
+        .list("labels", names::<Label>("labels", &record.labels)?)
+        .text("month", format!("{:04}-{:02}", month / 100, month % 100))
+        .text("custodian", hex(&record.custodian_org_id))
+        .text("patient", hex(&record.patient_id)))
+}
+
+/// The rest of a record, for a single one.
+pub(crate) fn record_details(record: &pb::Record) -> Fields {
+    let author = record.author.clone().unwrap_or_default();
+    Fields::new()
+        .text("author", format!("{}/{}", hex(&author.org_id), hex(&author.practitioner_id)))
+        .text("commitment", hex(&record.commitment))
+        .text("ciphertext_hash", hex(&record.ciphertext_hash))
+        .with("size_class", record.size_class)
+        .text("pointer", hex(&record.pointer))
+        .with("minor_consented", record.minor_consented)
+}
+
+/// To whom, as `--to` reads it.
+fn grantee(to: Grantee) -> String {
+    match to {
+        Grantee::Any => "everybody".to_owned(),
+        Grantee::Org(org) => format!("org:{org}"),
+        Grantee::Role(org, role) => format!("role:{org}/{role}"),
+        Grantee::Person(Person::Practitioner(org, id)) => format!("person:{org}/{id}"),
+        Grantee::Person(Person::Patient(id)) => format!("patient:{id}"),
+        Grantee::Person(Person::Representative(id)) => format!("representative:{id}"),
+        Grantee::Study(id) => format!("study:{id}"),
+        Grantee::Guest(id) => format!("link:{id}"),
+    }
+}
+
+pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
+    let rule = Rule::try_from(grant.rule.clone().unwrap_or_default())?;
+    let purposes: Vec<String> = match &rule.purposes {
+        Purposes::All => vec!["all".to_owned()],
+        Purposes::Only(only) => only.iter().map(ToString::to_string).collect(),
+    };
+    let labels: Vec<String> = match &rule.labels {
+        Labels::Any => vec!["any".to_owned()],
+        Labels::Only(only) => only.iter().map(ToString::to_string).collect(),
+    };
+    let source = match grant.source() {
+        pb::GrantSource::Unspecified => "UNSPECIFIED",
+        pb::GrantSource::Patient => "PATIENT",
+        pb::GrantSource::Representative => "REPRESENTATIVE",
+        pb::GrantSource::Attested => "ATTESTED",
+        pb::GrantSource::Delegated => "DELEGATED",
+    };
+    let kind = match rule.kind {
+        GrantKind::Permit => "PERMIT",
+        GrantKind::Deny => "DENY",
+    };
+    Ok(Fields::new()
+        .text("grant", hex(&grant.grant_id))
+        .with("kind", kind)
+        .with("to", grantee(rule.to))
+        .list("purposes", purposes)
+        .list("actions", &rule.actions)
+        .list("categories", &rule.categories)
+        .list("records", &rule.records)
+        .list("labels", labels)
+        .maybe("from", rule.from.map(time::show))
+        .maybe("until", rule.until.map(time::show))
+        .with("uses", grant.uses)
+        .with("max_uses", rule.max_uses)
+        .with("source", source)
+        .text("created", at(grant.created_ms))
+        .maybe("revoked", grant.revoked_ms.map(at)))
+}
+
+pub(crate) fn decision(answer: &pb::CheckAccessResponse) -> Viewed {
+    Ok(Fields::new()
+        .with("decision", name::<Decision>("decision", answer.decision)?)
+        .with("reason", name::<Reason>("reason", answer.reason)?)
+        .with("grant", id_or_null(answer.grant_id.as_ref()))
+        .list("obligations", names::<Obligation>("obligations", &answer.obligations)?))
+}
+
+pub(crate) fn access_event(event: &pb::AccessEvent) -> Viewed {
+    let requester = match event.requester.clone() {
+        Some(person) => grantee(Grantee::Person(Person::try_from(person)?)),
+        None => "-".to_owned(),
+    };
+    let emergency =
+        event.emergency.as_ref().map(|it| name::<EmergencyReason>("emergency", it.reason)).transpose()?;
+    Ok(Fields::new()
+        .with("height", event.height)
+        .with("index", event.index)
+        .text("time", at(event.block_time_ms))
+        .text("record", hex(&event.record_id))
+        .with("requester", requester)
+        .with("role", name::<Role>("role", event.role)?)
+        .with("action", name::<Action>("action", event.action)?)
+        .with("purpose", name::<Purpose>("purpose", event.purpose)?)
+        .with("decision", name::<Decision>("decision", event.decision)?)
+        .with("reason", name::<Reason>("reason", event.reason)?)
+        .with("grant", id_or_null(event.grant_id.as_ref()))
+        .with("emergency", emergency))
+}
+
+/// A node as its operator sees it.
+pub(crate) fn node_status(status: &pb::GetNodeStatusResponse) -> Fields {
+    let connected = status.peers.iter().filter(|peer| peer.connected).count();
+    Fields::new()
+        .with("role", node_role(status.role()))
+        .with("epoch", status.epoch)
+        .with("view", status.view)
+        .with("height", status.height)
+        .with("certified", status.low)
+        .with("peers", format!("{connected}/{}", status.peers.len()))
+        .with("waiting_tx", status.mempool_transactions)
+        .with("waiting_for", status.waiting_for.clone())
+}
+
+fn node_role(role: pb::NodeRole) -> &'static str {
+    match role {
+        pb::NodeRole::Unspecified => "UNSPECIFIED",
+        pb::NodeRole::Primary => "PRIMARY",
+        pb::NodeRole::Backup => "BACKUP",
+        pb::NodeRole::Follower => "FOLLOWER",
+        pb::NodeRole::Halted => "HALTED",
+    }
+}
+
+/// A header of the API.
+pub(crate) fn header(header: &pb::BlockHeader, hash: &[u8]) -> Result<Fields, ConvertError> {
+    let _whole: epione_types::Hash = fixed("state_root", &header.state_root)?;
+    Ok(Fields::new()
+        .with("height", header.height)
+        .text("hash", hex(hash))
+        .text("parent", hex(&header.parent))
+        .with("epoch", header.epoch)
+        .text("time", at(header.timestamp_ms))
+        .text("transactions_root", hex(&header.transactions_root))
+        .text("receipts_root", hex(&header.receipts_root))
+        .text("state_root", hex(&header.state_root)))
+}

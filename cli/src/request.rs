@@ -1,0 +1,164 @@
+//! What is meant: text of the command line turned into the ledger's words, every fault named.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use epione_client::tx::{now, random_id};
+use epione_types::call::{
+    DataPeriod, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess, Rule,
+};
+use epione_types::codes::Role;
+use epione_types::id::RecordId;
+use epione_types::{Domain, Hash, TimestampMs};
+
+use crate::args;
+use crate::book::Book;
+use crate::error::{About as _, CliError};
+use crate::time;
+
+/// Tag of the hash of a document (a privacy notice, a signed consent) that stays off the ledger.
+const DOCUMENT: Domain = Domain::new("epione/document/v1");
+/// Largest document, in bytes.
+const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// A new random id.
+pub(crate) fn new_id<T>(make: impl Fn([u8; 16]) -> T) -> Result<T, CliError> {
+    Ok(make(random_id()?))
+}
+
+/// A salted commitment to nothing: for those who keep no directory yet.
+pub(crate) fn empty_commitment() -> Result<Hash, CliError> {
+    Ok(Domain::COMMITMENT.hash(&random_id()?))
+}
+
+/// An id in hex, named in the error.
+pub(crate) fn id<T: FromStr>(flag: &str, text: &str) -> Result<T, CliError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| CliError::usage(format!("{flag} '{text}': {error}")))
+}
+
+fn ids<T: FromStr>(flag: &str, texts: &[String]) -> Result<Vec<T>, CliError>
+where
+    T::Err: std::fmt::Display,
+{
+    texts.iter().map(|text| id(flag, text)).collect()
+}
+
+/// A document's hash: given, or of a file.
+pub(crate) fn document(flag: &str, text: &str) -> Result<Hash, CliError> {
+    if let Ok(hash) = text.parse() {
+        return Ok(hash);
+    }
+    let length = std::fs::metadata(text).about(format!("{flag}: {text} is neither a hash nor a file"))?.len();
+    if length > DOCUMENT_BYTES_MAX {
+        return Err(CliError::failed(format!(
+            "{flag}: {text} has {length} bytes; at most {DOCUMENT_BYTES_MAX}"
+        )));
+    }
+    Ok(DOCUMENT.hash(&std::fs::read(text).about(text)?))
+}
+
+/// The hash of a privacy notice; of an empty one if none is named.
+pub(crate) fn notice(text: Option<&str>) -> Result<Hash, CliError> {
+    text.map_or_else(|| Ok(DOCUMENT.hash(b"")), |text| document("--notice", text))
+}
+
+/// A point in time.
+pub(crate) fn instant(flag: &str, text: Option<&str>) -> Result<Option<TimestampMs>, CliError> {
+    text.map(|text| time::parse(text, now()).map_err(|error| CliError::usage(format!("{flag}: {error}"))))
+        .transpose()
+}
+
+/// This month.
+pub(crate) fn this_month() -> Option<Month> {
+    time::show(now()).get(..7)?.parse().ok()
+}
+
+/// To whom a rule applies.
+pub(crate) fn grantee(book: &Book, text: &str) -> Result<Grantee, CliError> {
+    let (kind, rest) = text.split_once(':').unwrap_or(("", text));
+    let practitioner = |text: &str| {
+        let name = book.practitioner(text)?;
+        Ok(Grantee::Person(Person::Practitioner(name.org, name.practitioner)))
+    };
+    match kind {
+        "" if text == "everybody" => Ok(Grantee::Any),
+        "" if text.contains('/') => practitioner(text),
+        "" | "org" => Ok(Grantee::Org(book.org(rest)?)),
+        "person" => practitioner(rest),
+        "role" => {
+            let (org, role) = rest.split_once('/').ok_or_else(|| {
+                CliError::usage(format!(
+                    "--to '{text}': write role:ORG/ROLE, such as role:hospital1/PHYSICIAN"
+                ))
+            })?;
+            Ok(Grantee::Role(book.org(org)?, id::<Role>("--to", role)?))
+        }
+        "patient" => Ok(Grantee::Person(Person::Patient(book.patient(rest)?))),
+        "representative" => Ok(Grantee::Person(Person::Representative(id("--to", rest)?))),
+        "study" => Ok(Grantee::Study(id("--to", rest)?)),
+        "link" => Ok(Grantee::Guest(id("--to", rest)?)),
+        other => Err(CliError::usage(format!(
+            "--to '{text}': '{other}' is no kind of grantee; write everybody, org:, role:, person:, patient:, representative:, study: or link:"
+        ))),
+    }
+}
+
+/// What a grant or denial says.
+pub(crate) fn rule(kind: GrantKind, args: &args::Rule, book: &Book) -> Result<Rule, CliError> {
+    let purposes = if args.purposes == ["all"] {
+        if kind == GrantKind::Permit {
+            return Err(CliError::usage(
+                "--purpose all: only a denial may have every purpose; name the purposes, such as TREAT",
+            ));
+        }
+        Purposes::All
+    } else {
+        Purposes::Only(ids("--purpose", &args.purposes)?)
+    };
+    let labels =
+        if args.labels == ["any"] { Labels::Any } else { Labels::Only(ids("--label", &args.labels)?) };
+    let data_period = (args.data_from.is_some() || args.data_until.is_some())
+        .then_some(DataPeriod { from: args.data_from, until: args.data_until });
+    Ok(Rule {
+        kind,
+        to: grantee(book, &args.to)?,
+        purposes,
+        actions: args.actions.clone(),
+        categories: args.categories.clone(),
+        records: ids::<RecordId>("--record", &args.records)?,
+        labels,
+        data_period,
+        from: instant("--from", args.from.as_deref())?,
+        until: instant("--until", args.until.as_deref())?,
+        max_uses: args.uses,
+        delegable: args.delegable,
+        parent: args.parent.as_deref().map(|text| id("--parent", text)).transpose()?,
+        policy: args.policy,
+        document: args.document.as_deref().map(|text| document("--document", text)).transpose()?,
+    })
+}
+
+/// An access as it is asked for.
+pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> {
+    let emergency = args.emergency.map(|reason| Emergency { reason, text_commitment: None });
+    Ok(RecordAccess {
+        record: id("record", &args.record)?,
+        role: args.role,
+        action: args.action,
+        purpose: args.purpose,
+        study: args.study.as_deref().map(|text| id("--study", text)).transpose()?,
+        link: args.link.as_deref().map(|text| id("--link", text)).transpose()?,
+        mandate: args.mandate.as_deref().map(|text| id("--mandate", text)).transpose()?,
+        emergency,
+        attestation: None,
+    })
+}
+
+/// The genesis of a file.
+pub(crate) fn genesis(path: &Path) -> Result<epione_types::Genesis, CliError> {
+    let text = std::fs::read(path).about(path.display())?;
+    serde_json::from_slice(&text).about(format!("{} is no genesis", path.display()))
+}
