@@ -76,6 +76,39 @@ pub fn path(leaves: &[Hash], index: usize) -> Option<MerklePath> {
     Some(MerklePath { index: u32::try_from(index).ok()?, count: u32::try_from(leaves.len()).ok()?, siblings })
 }
 
+/// All paths of one list, for whoever asks for many: each hash is computed once.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// From the leaves up; the last level has at most one hash.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// Over `leaves`, which are already tagged hashes.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            // Whoever has no neighbour goes up as it is: the same shape as splitting from the top.
+            let above = below.chunks(2).map(subtree).collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// Path of leaf `index`, or nothing if there is no such leaf.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Option<MerklePath> {
+        let count = self.levels.first()?.len();
+        if index >= count {
+            return None;
+        }
+        let sibling = |(depth, level): (usize, &Vec<Hash>)| level.get((index >> depth) ^ 1).copied();
+        let siblings = self.levels.iter().enumerate().filter_map(sibling).collect();
+        Some(MerklePath { index: u32::try_from(index).ok()?, count: u32::try_from(count).ok()?, siblings })
+    }
+}
+
 impl MerklePath {
     /// The root that this path and `leaf` lead to, or nothing if the path has the wrong length for its index.
     #[must_use]
@@ -133,6 +166,17 @@ mod tests {
                 let which = flip.index(forged.siblings.len());
                 forged.siblings[which].0[0] ^= 1;
                 prop_assert_ne!(forged.root(leaves[index]), Some(root(&leaves)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_tree_gives_the_paths_that_are_computed_one_by_one() {
+        for count in 0..70 {
+            let leaves = leaves(count);
+            let tree = Tree::new(leaves.clone());
+            for index in 0..count + 2 {
+                assert_eq!(tree.path(index), path(&leaves, index), "{index} of {count}");
             }
         }
     }
