@@ -7,7 +7,8 @@
 //! R height chunk      receipts, in chunks
 //! T transaction id    height and index
 //! S key               state: the value under this key
-//! D height chunk      state changes of the block, for the tree
+//! D height chunk      state changes of the block, for the tree; dropped once a checkpoint holds them
+//! P ...               checkpoint of the tree (`tree::checkpoint`)
 //! E number            evidence
 //! M name              metadata
 //! ```
@@ -21,6 +22,7 @@ pub(super) const RECEIPTS: u8 = b'R';
 pub(super) const TX: u8 = b'T';
 pub(super) const STATE: u8 = b'S';
 pub(super) const CHANGES: u8 = b'D';
+pub(super) const CHECKPOINT: u8 = b'P';
 pub(super) const EVIDENCE: u8 = b'E';
 /// Hash of the genesis that the store belongs to, and the layout's version.
 pub(super) const IDENTITY: &[u8] = b"Midentity";
@@ -33,6 +35,11 @@ pub(super) fn at(prefix: u8, height: Height) -> Vec<u8> {
     let mut key = vec![prefix];
     key.extend(height.0.to_be_bytes());
     key
+}
+
+/// The height in a key of [`at`] or [`chunk`].
+pub(super) fn height(key: &[u8]) -> Option<Height> {
+    Some(Height(u64::from_be_bytes(*key.get(1..)?.first_chunk()?)))
 }
 
 pub(super) fn chunk(prefix: u8, height: Height, chunk: u16) -> Vec<u8> {

@@ -14,6 +14,7 @@
 
 mod keys;
 mod read;
+mod restart;
 #[cfg(test)]
 mod tests;
 
@@ -30,16 +31,20 @@ use epione_types::{
 };
 
 use crate::store::{Batch, Store, StoreError};
-use crate::tree::{Changes, StateTree};
+use crate::tree::Changes;
 
 pub use read::{Located, ProofError};
+use restart::{Kept, Pace};
 
 /// Version of the store's layout.
 const LAYOUT: u16 = 1;
 /// Bytes of a chunk: sled likes values of a few KiB.
 const CHUNK: usize = 4 << 10;
-/// Heights besides the newest for which proofs are kept.
+/// Heights before the last certified one for which proofs are kept.
 pub const PROOF_HEIGHTS: u64 = 256;
+/// Heights that may be executed above the last certified one (R8: `params.window` is at most this): bounds what is
+/// remembered when certificates stay out.
+const WINDOW_MAX: u64 = 64;
 
 /// Why the chain does not open or go on.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +155,7 @@ pub struct Chain {
     store: Arc<dyn Store>,
     chain: ChainId,
     genesis_time: TimestampMs,
-    tree: RwLock<StateTree>,
+    kept: RwLock<Kept>,
     head: RwLock<Head>,
     certified: RwLock<Option<Certificate>>,
     poisoned: RwLock<Option<String>>,
@@ -184,6 +189,10 @@ impl Chain {
     /// # Errors
     /// [`ChainError`]: another chain's store, or damage at the tip.
     pub fn open(store: Arc<dyn Store>, origin: &Origin) -> Result<Self, ChainError> {
+        Self::open_at(Pace::default(), store, origin)
+    }
+
+    fn open_at(pace: Pace, store: Arc<dyn Store>, origin: &Origin) -> Result<Self, ChainError> {
         let identity = codec::encode(&(LAYOUT, origin.chain));
         let genesis =
             Changes::of(origin.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
@@ -206,7 +215,7 @@ impl Chain {
             store,
             chain: origin.chain,
             genesis_time: origin.timestamp,
-            tree: RwLock::new(StateTree::empty(Height::ZERO)),
+            kept: RwLock::new(Kept::empty(pace)),
             head: RwLock::new(Head {
                 height: Height::ZERO,
                 hash: Hash(origin.chain.0),
@@ -216,26 +225,36 @@ impl Chain {
             certified: RwLock::new(None),
             poisoned: RwLock::new(None),
         };
-        chain.load()?;
+        chain.load(pace)?;
         Ok(chain)
     }
 
     /// Rebuilds what is kept in memory and checks the tip.
-    fn load(&mut self) -> Result<(), ChainError> {
+    fn load(&mut self, pace: Pace) -> Result<(), ChainError> {
         let height = self.height_under(keys::TIP)?.unwrap_or(Height::ZERO);
         let tip = self.header(height)?;
         if tip.is_none() && height > Height::ZERO {
             return Err(ChainError::Damaged { what: "header", height, why: "it is missing".to_owned() });
         }
-        let tree = self.load_tree(height)?;
-        let root = tree.root();
+        let certified = self.height_under(keys::CERTIFIED)?;
+        let certificate = certified.map(|height| self.certificate(height)).transpose()?.flatten();
+        if let Some(certificate) = &certificate {
+            let header = self.header(certificate.height)?;
+            if header.is_none_or(|header| header.hash() != certificate.header_hash) {
+                let why = "its certificate is for another header".to_owned();
+                return Err(ChainError::Damaged { what: "header", height: certificate.height, why });
+            }
+        }
+        self.certified = RwLock::new(certificate);
+        let kept = self.load_tree(pace, self.oldest_provable(height), height)?;
+        let root = kept.tree.root();
         if let Some(header) = &tip
             && header.state_root != root
         {
             let why = format!("the state has root {root}, the header says {}", header.state_root);
             return Err(ChainError::Damaged { what: "state", height, why });
         }
-        self.tree = RwLock::new(tree);
+        self.kept = RwLock::new(kept);
         let head = tip.map_or(
             Head {
                 height: Height::ZERO,
@@ -251,55 +270,19 @@ impl Chain {
             },
         );
         self.head = RwLock::new(head);
-        let certified = self.height_under(keys::CERTIFIED)?;
-        let certificate = certified.map(|height| self.certificate(height)).transpose()?.flatten();
-        if let Some(certificate) = &certificate {
-            let header = self.header(certificate.height)?;
-            if header.is_none_or(|header| header.hash() != certificate.header_hash) {
-                let why = "its certificate is for another header".to_owned();
-                return Err(ChainError::Damaged { what: "header", height: certificate.height, why });
-            }
-        }
-        self.certified = RwLock::new(certificate);
         Ok(())
+    }
+
+    /// The lowest height for which proofs are kept while the head is at `head`.
+    fn oldest_provable(&self, head: Height) -> Height {
+        let certified = self.certified.read().unwrap_or_else(PoisonError::into_inner);
+        let certified = certified.as_ref().map_or(Height::ZERO, |certificate| certificate.height);
+        certified.max(head.minus(WINDOW_MAX)).minus(PROOF_HEIGHTS)
     }
 
     fn height_under(&self, key: &[u8]) -> Result<Option<Height>, ChainError> {
         let bytes = self.store.get(key)?;
         bytes.map(|bytes| Self::decode("metadata", Height::ZERO, &bytes)).transpose()
-    }
-
-    /// The tree as of `height`, with the versions that proofs need: changes of old blocks at once, of the last ones each.
-    fn load_tree(&self, height: Height) -> Result<StateTree, ChainError> {
-        let first = height.minus(PROOF_HEIGHTS);
-        let mut merged = Changes::default();
-        let mut at = Height::ZERO;
-        while at <= first {
-            merged = merged.then(&self.changes(at)?);
-            at = at.next();
-        }
-        let leaves = merged.as_slice().iter().filter_map(|change| {
-            change.value.map(|value| crate::state_proof::StateLeaf { path: change.path, value })
-        });
-        let mut tree = StateTree::load(first, leaves).map_err(|error| ChainError::Damaged {
-            what: "state",
-            height: first,
-            why: error.to_string(),
-        })?;
-        while at <= height {
-            tree.apply(&self.changes(at)?);
-            at = at.next();
-        }
-        Ok(tree)
-    }
-
-    fn changes(&self, height: Height) -> Result<Changes, ChainError> {
-        let bytes = self.chunked(keys::CHANGES, height)?;
-        Changes::decode(&bytes).map_err(|error| ChainError::Damaged {
-            what: "state changes",
-            height,
-            why: error.to_string(),
-        })
     }
 
     /// Stores an executed block on top of `block.parent`, whole or not at all, and returns its header.
@@ -331,14 +314,17 @@ impl Chain {
         }
         let changes = Changes::of(block.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
         // Held until the head has moved: whoever holds it for reading sees no block come in (`consistent`).
-        let mut tree = self.tree.write().unwrap_or_else(PoisonError::into_inner);
-        let state_root = tree.apply(&changes);
-        tree.forget_below(block.height.minus(PROOF_HEIGHTS));
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let state_root = kept.tree.apply(&changes);
         let header = Self::seal(block, state_root);
-        let stored = self.store.apply(Self::batch_of(block, &header, &changes));
+        let changes = changes.encode();
+        let mut batch = Self::batch_of(block, &header, &changes);
+        let stored = kept
+            .add_to(&mut batch, &*self.store, self.oldest_provable(block.height), changes.len())
+            .and_then(|()| Ok(self.store.apply(batch)?));
         if let Err(error) = stored {
             *self.poisoned.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            return Err(error.into());
+            return Err(error);
         }
         *self.head.write().unwrap_or_else(PoisonError::into_inner) =
             Head { height: header.height, hash: header.hash(), timestamp: header.timestamp, state_root };
@@ -363,14 +349,14 @@ impl Chain {
         }
     }
 
-    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &Changes) -> Batch {
+    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &[u8]) -> Batch {
         let height = block.height;
         let mut batch = Batch::new();
         batch.put(keys::at(keys::HEADER, height), codec::encode(&(header, block.log_position)));
         batch.put(keys::TIP, codec::encode(&height));
         put_chunked(&mut batch, keys::BATCH, height, &block.batch);
         put_chunked(&mut batch, keys::RECEIPTS, height, &codec::encode(&block.receipts));
-        put_chunked(&mut batch, keys::CHANGES, height, &changes.encode());
+        put_chunked(&mut batch, keys::CHANGES, height, changes);
         // The first occurrence of an id keeps the index: a later one is a DUPLICATE (R10), found in its own block.
         for receipt in
             block.receipts.iter().filter(|receipt| receipt.outcome != Outcome::Refused(Refusal::Duplicate))

@@ -181,8 +181,8 @@ impl Chain {
             }
             before = after;
         }
-        // Blocks come faster than this read: hold the writer off for once. It takes the tree before anything else.
-        let _tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
+        // Blocks come faster than this read: hold the writer off for once. It takes this lock before anything else.
+        let _kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         (self.head(), read())
     }
 
@@ -191,17 +191,17 @@ impl Chain {
     /// # Errors
     /// [`ProofError`].
     pub fn state_root_at(&self, height: Height) -> Result<Hash, ProofError> {
-        Ok(self.tree.read().unwrap_or_else(PoisonError::into_inner).root_at(height)?)
+        Ok(self.kept.read().unwrap_or_else(PoisonError::into_inner).tree.root_at(height)?)
     }
 
-    /// Proof of what `key` holds after block `height`, or that it holds nothing; for the newest height and
-    /// [`super::PROOF_HEIGHTS`] before it.
+    /// Proof of what `key` holds after block `height`, or that it holds nothing; for the heights above the last
+    /// certified one, for that one, and for [`super::PROOF_HEIGHTS`] before it.
     ///
     /// # Errors
     /// [`ProofError`].
     pub fn prove(&self, height: Height, key: &[u8]) -> Result<StateProof, ProofError> {
-        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(tree.prove(height, &state_proof::path(key))?)
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(kept.tree.prove(height, &state_proof::path(key))?)
     }
 
     /// Evidence kept, at most `limit` pieces from `number` on.

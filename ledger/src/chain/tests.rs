@@ -11,13 +11,13 @@ use epione_types::{
 use super::{Appended, Chain, ChainError, NewBlock, Origin, PROOF_HEIGHTS};
 use crate::store::{Batch, MemoryStore, Page, SledStore, Store, StoreError};
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     let writes = BTreeMap::from([(b"cfg/policy".to_vec(), Some(b"v1".to_vec()))]);
     Origin { chain: ChainId([1; 32]), timestamp: TimestampMs(1_000), writes }
 }
 
 /// A block with one transaction that sets `k{n}` and the counter, and deletes `k{n-3}`.
-fn block(chain: &Chain, n: u8) -> NewBlock {
+pub(super) fn block(chain: &Chain, n: u8) -> NewBlock {
     let head = chain.head();
     let height = head.height.next();
     let receipt = Receipt {
@@ -54,7 +54,7 @@ fn append(chain: &Chain, n: u8) -> epione_types::BlockHeader {
     }
 }
 
-fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
+pub(super) fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let sled = SledStore::open(dir.path(), 16 << 20).unwrap();
     (vec![Arc::new(MemoryStore::default()), Arc::new(sled)], dir)
@@ -138,12 +138,34 @@ fn proofs_of_presence_and_absence_hold_at_every_remembered_height() {
         assert!(absent.verify(&header.state_root, b"never written", None).is_ok());
     }
     assert!(chain.prove(Height(11), b"counter").is_err());
-    for n in 0..=u8::MAX {
-        append(&chain, n);
-    }
-    assert!(chain.head().height > Height(PROOF_HEIGHTS));
-    assert!(chain.prove(chain.head().height.minus(PROOF_HEIGHTS), b"counter").is_ok());
-    assert!(chain.prove(chain.head().height.minus(PROOF_HEIGHTS + 1), b"counter").is_err());
+}
+
+pub(super) fn certify(chain: &Chain, header: &epione_types::BlockHeader) {
+    let certificate = Certificate {
+        epoch: Epoch::ZERO,
+        height: header.height,
+        header_hash: header.hash(),
+        signatures: SignatureSet::default(),
+    };
+    chain.certify(&certificate).unwrap();
+}
+
+#[test]
+fn proofs_reach_back_from_the_certified_height_and_no_further_than_the_window_without_one() {
+    let store = MemoryStore::default();
+    let chain = Chain::open(Arc::new(store.clone()), &origin()).unwrap();
+    let provable = |chain: &Chain, oldest: u64| {
+        let proves = |height| chain.prove(Height(height), b"counter").is_ok();
+        assert!(proves(oldest) && !proves(oldest - 1), "from {oldest} on");
+        assert!(proves(chain.head().height.0) && !proves(chain.head().height.0 + 1));
+    };
+    let headers: Vec<_> = (0..350u16).map(|n| append(&chain, (n % 256).try_into().unwrap())).collect();
+    provable(&chain, 350 - PROOF_HEIGHTS - super::WINDOW_MAX);
+    certify(&chain, &headers[329]); // height 330
+    append(&chain, 1);
+    provable(&chain, 330 - PROOF_HEIGHTS);
+    drop(chain);
+    provable(&Chain::open(Arc::new(store), &origin()).unwrap(), 330 - PROOF_HEIGHTS);
 }
 
 #[test]

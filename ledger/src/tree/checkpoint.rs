@@ -17,8 +17,14 @@ use crate::{
 };
 
 /// Leaves per row: 16 KiB.
-const ROW_LEAVES: usize = 256;
+pub const ROW_LEAVES: usize = 256;
 const LEAF_BYTES: usize = 2 * Hash::LEN;
+
+/// What a checkpoint of so many leaves takes, in bytes.
+#[must_use]
+pub const fn bytes(leaves: u64) -> u64 {
+    leaves.saturating_mul(LEAF_BYTES as u64)
+}
 
 /// The row that says which checkpoint counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,14 +35,14 @@ struct Newest {
     leaves: u64,
 }
 
-/// Why a checkpoint cannot be used. The state itself may be whole: it can be rebuilt from keys and values.
+/// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What is stored is not what was written.
-    #[error("state checkpoint of height {height} is damaged: {what}; rebuild the tree from the state")]
+    #[error("state checkpoint of height {height} is damaged: {what}")]
     Damaged {
         /// The height it claims.
         height: Height,
@@ -71,6 +77,12 @@ impl Checkpoint {
     #[must_use]
     pub fn height(&self) -> Height {
         self.newest.height
+    }
+
+    /// What was written so far, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(self.newest.leaves)
     }
 
     /// Puts up to `rows` more rows of 16 KiB into `batch`, to be applied before the next step. True when it is done:

@@ -303,6 +303,18 @@ impl StateTree {
         root.hash
     }
 
+    /// Makes the tree of a later height from the changes of all blocks up to it, merged, and returns its root. All
+    /// versions before are forgotten.
+    pub fn jump(&mut self, height: Height, changes: &Changes) -> Hash {
+        assert!(height >= self.height(), "heights go up");
+        let root = self.apply(changes);
+        self.forget_below(self.height());
+        if let Some(only) = self.versions.front_mut() {
+            only.height = height;
+        }
+        root
+    }
+
     /// The subtree after `changes`, done in slices whose nodes stay in the processor's cache until they are hashed.
     fn apply_slice(&mut self, at: Child, depth: usize, changes: &[Change]) -> Child {
         const SLICE: usize = 128;
