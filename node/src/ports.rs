@@ -61,12 +61,7 @@ pub enum Job {
     /// Verify signatures; make clients' transactions durable.
     Check(Vec<Candidate>),
     /// R8.
-    Validate {
-        /// Which batch.
-        payload: Arc<Payload>,
-        /// For each of its transactions, the one of the same id that was checked before.
-        known: Vec<Option<Checked>>,
-    },
+    Validate(Arc<Payload>),
     /// Execute on top of the block below, store, answer with the header.
     Execute {
         /// Height.
@@ -111,7 +106,7 @@ impl Job {
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Check(_) | Self::Validate { .. } | Self::CompactPool(_) => Lane::Verify,
+            Self::Check(_) | Self::Validate(_) | Self::CompactPool(_) => Lane::Verify,
             Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
             Self::ReadBlocks { .. } | Self::ReadBatch { .. } => Lane::Serve,
         }

@@ -228,14 +228,21 @@ impl Node {
         let feed =
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
         let deadline = Executor::new(chain.clone(), set.clone()).deadline()?;
-        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool);
+        let verify =
+            VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, config.settings.pool.txs_max);
         let write = WriteLane::new(chain.clone(), set, feed.clone())?;
         let serve = ServeLane::new(chain.clone());
+        let mut limits = Limits::default();
+        // The largest batch must fit a frame, proposed or fetched.
+        let frame = config.genesis.validators.params.batch_bytes_max.saturating_add(1 << 20);
+        for class in [&mut limits.classes.bulk, &mut limits.classes.sync] {
+            class.frame_bytes_max = class.frame_bytes_max.max(frame);
+        }
         let (network, inbound) = Network::start(network::Config {
             seed: *config.network_key.seed(),
             listen: config.listen,
             peers: config.peers.clone(),
-            limits: Limits::default(),
+            limits,
         })
         .await?;
 

@@ -105,7 +105,7 @@ fn in_order_of_need(jobs: Vec<Job>) -> Vec<Job> {
                 }
             }
             Job::CompactPool(_) => later.push(job),
-            Job::Validate { .. }
+            Job::Validate(_)
             | Job::Execute { .. }
             | Job::Certify(_)
             | Job::Keep(_)

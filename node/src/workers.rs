@@ -6,12 +6,13 @@
 //!
 //! Tested by `tests/cluster.rs`.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::Disk;
-use epione_types::{Domain, Hash, Height, Params, ValidatorSet, Verifier, codec};
+use epione_types::{Domain, Hash, Height, Params, SignedTx, TxId, ValidatorSet, Verifier, codec};
 use tracing::warn;
 
 use crate::executor::Executor;
@@ -31,19 +32,48 @@ pub struct VerifyLane<V, D> {
     params: Params,
     verifier: V,
     pool: PoolLog<D>,
+    checked: Remembered,
+}
+
+/// Transactions that were checked of late: whichever comes first, a forward or the batch, the other costs nothing.
+#[derive(Debug)]
+struct Remembered {
+    most: usize,
+    by_id: HashMap<TxId, Checked>,
+    order: VecDeque<TxId>,
+}
+
+impl Remembered {
+    fn get(&self, id: TxId, tx: &SignedTx) -> Option<Checked> {
+        // The same id is not enough: signatures may differ.
+        self.by_id.get(&id).filter(|known| known.signed == *tx).cloned()
+    }
+
+    fn keep(&mut self, tx: &Checked) {
+        if self.by_id.insert(tx.id(), tx.clone()).is_none() {
+            self.order.push_back(tx.id());
+        }
+        while self.order.len() > self.most {
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_id.remove(&oldest);
+            }
+        }
+    }
 }
 
 impl<V: Verifier, D: Disk> VerifyLane<V, D> {
-    /// With the durable pool of this node.
-    pub const fn new(chain: Arc<Chain>, params: Params, verifier: V, pool: PoolLog<D>) -> Self {
-        Self { chain, params, verifier, pool }
+    /// With the durable pool of this node; remembers as many transactions as a mempool of `pool_txs` and two batches hold.
+    pub fn new(chain: Arc<Chain>, params: Params, verifier: V, pool: PoolLog<D>, pool_txs: usize) -> Self {
+        let most = pool_txs.saturating_add((params.batch_txs_max as usize).saturating_mul(2));
+        let checked = Remembered { most, by_id: HashMap::new(), order: VecDeque::new() };
+        Self { chain, params, verifier, pool, checked }
     }
 
     /// Does a job of [`crate::ports::Lane::Verify`].
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         match job {
             Job::Check(candidates) => Some(Answer::Checked(self.check(candidates))),
-            Job::Validate { payload, known } => Some(self.validate(&payload, &known)),
+            Job::Validate(payload) => Some(self.validate(&payload)),
             Job::CompactPool(live) => {
                 self.pool.compact(&live);
                 None
@@ -57,39 +87,54 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         }
     }
 
-    fn validate(&self, payload: &Payload, known: &[Option<Checked>]) -> Answer {
-        let result = validate_batch(payload, known, self.chain.chain_id(), &self.params, &self.verifier);
+    fn validate(&mut self, payload: &Payload) -> Answer {
+        let known: Vec<_> = payload.batch().txs().iter().map(|tx| self.checked.get(tx.id(), tx)).collect();
+        let result = validate_batch(payload, &known, self.chain.chain_id(), &self.params, &self.verifier);
+        for tx in result.iter().flatten() {
+            self.checked.keep(tx);
+        }
         Answer::Validated { digest: payload.digest(), result: result.map_err(|why| why.to_string()) }
     }
 
     fn check(&mut self, candidates: Vec<Candidate>) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(candidates.len());
-        let (mut origins, mut parsed) = (Vec::new(), Vec::new());
-        for Candidate { parsed: tx, origin } in candidates {
+        let chain = &self.chain;
+        let mut known = Vec::with_capacity(candidates.len());
+        let (mut fresh, mut places) = (Vec::new(), Vec::new());
+        let mut origins = Vec::with_capacity(candidates.len());
+        for (place, Candidate { parsed, origin }) in candidates.into_iter().enumerate() {
+            let bytes = parsed.signed.encoded_len();
             // A store that fails says so when a block is executed; until then the contracts refuse duplicates.
-            if matches!(self.chain.locate(tx.id()), Ok(Some(_))) {
-                verdicts.push(Verdict { origin, bytes: tx.signed.encoded_len(), found: Found::Executed });
-            } else {
-                origins.push((origin, tx.signed.encoded_len()));
-                parsed.push(tx);
+            let executed = matches!(chain.locate(parsed.id()), Ok(Some(_)));
+            let checked = self.checked.get(parsed.id(), &parsed.signed);
+            if checked.is_none() && !executed {
+                fresh.push(parsed);
+                places.push(place);
+            }
+            known.push(checked);
+            origins.push((origin, bytes, executed));
+        }
+        for (place, tx) in places.into_iter().zip(verify(fresh, &self.verifier)) {
+            if let Some(known) = known.get_mut(place) {
+                *known = tx;
             }
         }
-        let checked = verify(parsed, &self.verifier);
+        known.iter().flatten().for_each(|tx| self.checked.keep(tx));
         let clients =
-            origins.iter().zip(&checked).filter_map(|((origin, _), result)| match (origin, result) {
-                (Origin::Client(account, _), Some(tx)) => Some((*account, tx)),
+            origins.iter().zip(&known).filter_map(|((origin, _, executed), tx)| match (origin, tx) {
+                (Origin::Client(account, _), Some(tx)) if !executed => Some((*account, tx)),
                 _ => None,
             });
         let durable = self.pool.append(clients);
-        for ((origin, bytes), result) in origins.into_iter().zip(checked) {
-            let client = matches!(origin, Origin::Client(..));
-            let found = match result {
-                Some(tx) => Found::Good { tx, durable: durable && client },
+        let verdict = |((origin, bytes, executed), tx): ((Origin, usize, bool), Option<Checked>)| {
+            let durable = durable && matches!(origin, Origin::Client(..));
+            let found = match tx {
+                _ if executed => Found::Executed,
+                Some(tx) => Found::Good { tx, durable },
                 None => Found::BadSignature,
             };
-            verdicts.push(Verdict { origin, bytes, found });
-        }
-        verdicts
+            Verdict { origin, bytes, found }
+        };
+        origins.into_iter().zip(known).map(verdict).collect()
     }
 }
 
@@ -135,7 +180,7 @@ impl WriteLane {
             }
             Job::SyncStore => self.done(Chain::sync).map(|height| Some(Answer::Synced(height))),
             Job::Check(_)
-            | Job::Validate { .. }
+            | Job::Validate(_)
             | Job::CompactPool(_)
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. } => Ok(None),
@@ -171,7 +216,7 @@ impl ServeLane {
                 (peer, self.batch(height, digest).map(|batch| batch.map(Frame::Message)))
             }
             Job::Check(_)
-            | Job::Validate { .. }
+            | Job::Validate(_)
             | Job::Execute { .. }
             | Job::Certify(_)
             | Job::Keep(_)
@@ -194,7 +239,7 @@ impl ServeLane {
                 break;
             };
             bytes += batch.len() + BLOCK_OVERHEAD;
-            if bytes > BLOCKS_BYTES_MAX {
+            if bytes > BLOCKS_BYTES_MAX && !blocks.is_empty() {
                 break;
             }
             blocks.push(FetchedBlock { header, batch: batch.into() });

@@ -17,10 +17,7 @@ impl<P: Ports> Driver<P> {
         match effect {
             Effect::Send(to, message) => self.send(to, &Frame::Message(message)),
             Effect::Broadcast(message) => self.broadcast(message),
-            Effect::Validate(payload) => {
-                let known = payload.batch().txs().iter().map(|tx| self.pool.get(&tx.id()).cloned()).collect();
-                self.workers.start(Job::Validate { payload, known });
-            }
+            Effect::Validate(payload) => self.workers.start(Job::Validate(payload)),
             Effect::Deliver { height, payload } => {
                 let txs = self.checked.remove(&payload.digest());
                 match &txs {

@@ -127,6 +127,7 @@ struct World {
     random: Cell<u64>,
     disconnected: RefCell<Vec<(usize, usize)>>,
     trace: Cell<Hash2>,
+    kept: RefCell<Option<Vec<(Class, Bytes)>>>,
 }
 type Hash2 = [u8; 32];
 
@@ -144,6 +145,9 @@ impl World {
         let link = [&self.trace.get()[..], &[u8::try_from(from).unwrap(), u8::try_from(to).unwrap()], &bytes]
             .concat();
         self.trace.set(hash_bytes(&link));
+        if let Some(kept) = &mut *self.kept.borrow_mut() {
+            kept.push((class, bytes.clone()));
+        }
         self.flights.borrow_mut().push_back(Flight { at: self.now.get() + ROUND, from, to, class, bytes });
     }
 }
@@ -230,7 +234,7 @@ impl Node {
         let feed =
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
         let set = genesis.validators.clone();
-        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool);
+        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, settings.pool.txs_max);
         let deadline = Executor::new(chain.clone(), set.clone()).deadline().unwrap();
         let write = WriteLane::new(chain.clone(), set, feed.clone()).unwrap();
         let jobs = Jobs::default();
@@ -365,9 +369,20 @@ impl Cluster {
         self.world.one_in.set(k);
     }
     pub fn inject(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        self.inject_on(from, to, Class::Consensus, bytes);
+    }
+    pub fn inject_on(&mut self, from: usize, to: usize, class: Class, bytes: &[u8]) {
         let from = ValidatorIndex(u16::try_from(from).unwrap());
         let bytes = Bytes::copy_from_slice(bytes);
-        self.nodes[to].inbox.push(Input::Frame { from, class: Class::Consensus, bytes });
+        self.nodes[to].inbox.push(Input::Frame { from, class, bytes });
+    }
+    /// From now on every frame is kept.
+    pub fn keep_frames(&mut self) {
+        *self.world.kept.borrow_mut() = Some(Vec::new());
+    }
+    /// The frames that were kept; no more are.
+    pub fn frames(&mut self) -> Vec<(Class, Bytes)> {
+        self.world.kept.borrow_mut().take().unwrap_or_default()
     }
     /// A vote that `from` did sign, as a Byzantine validator may.
     pub fn inject_vote(&mut self, from: usize, to: usize, kind: Kind, height: Height, digest: Hash) {
@@ -537,6 +552,13 @@ impl Cluster {
 
     // --- what is seen ---
 
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+    /// A node's store: shared with the node.
+    pub fn store(&self, node: usize) -> MemoryStore {
+        self.machines[node].store.clone()
+    }
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
     }
