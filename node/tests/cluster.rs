@@ -4,6 +4,7 @@
 mod support;
 
 use epione_consensus::Kind;
+use epione_node::start::ResumeError;
 use epione_types::codes::Decision;
 use epione_types::event::Event;
 use epione_types::{Height, Outcome};
@@ -245,4 +246,14 @@ fn contradictions_of_a_validator_are_kept_as_evidence() {
     cluster.restart(1);
     assert_eq!(cluster.evidence(1).len(), 1, "over restarts");
     cluster.check();
+}
+
+#[test]
+fn a_log_that_lost_its_end_does_not_vote() {
+    let mut cluster = Cluster::new(4);
+    let ids: Vec<_> = cluster.patients(3).into_iter().map(|tx| cluster.submit(1, tx)).collect();
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    let error = cluster.resume_with_born_log(2).unwrap_err();
+    assert!(matches!(error, ResumeError::Amnesia { end: 1, .. }), "{error}");
+    assert!(error.to_string().contains("new key"), "{error}");
 }

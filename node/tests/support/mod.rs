@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epione_consensus::{Kind, Message, Vote};
+use epione_consensus::{Kind, Message, Replica, Stored, Vote};
 use epione_ledger::chain::{Chain, Head};
 use epione_ledger::disk::MemoryDisk;
 use epione_ledger::store::MemoryStore;
@@ -410,6 +410,18 @@ impl Cluster {
         let machine = &self.machines[node];
         self.nodes[node] = Node::start(node, &self.genesis, machine, self.settings.clone(), &self.world);
         self.connect();
+    }
+
+    /// Starts a node on its store, with a log that holds its birth and nothing else.
+    pub fn resume_with_born_log(&self, node: usize) -> Result<(), start::ResumeError> {
+        let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{node}.validator")));
+        let config = start::config(&self.genesis, &signer.public_key())?;
+        let (mut log, _) = ConsensusLog::open(MemoryDisk::new()).unwrap();
+        let genesis = Stored::genesis(config.chain, self.genesis.timestamp);
+        let (_, step) = Replica::born(config.clone(), signer.clone(), genesis);
+        step.commit(&mut log).unwrap();
+        let (_, records) = ConsensusLog::open(log.close()).unwrap();
+        start::resume(&self.nodes[node].chain, config, signer, records, 1).map(|_| ())
     }
 
     /// All machines lose power: what was not synced is gone.
