@@ -1,0 +1,116 @@
+//! The command line without any network: help, keys, wrong use, files that are not what they should be.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use support::{arg, epione};
+
+#[test]
+fn every_command_explains_itself() {
+    let mut left = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(path) = left.pop() {
+        let args: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = epione(&args).ok().stdout;
+        assert!(help.contains("Usage: epione"), "{path:?}: {help}");
+        seen += 1;
+        let Some((_, commands)) = help.split_once("\nCommands:\n") else { continue };
+        for line in commands.lines().take_while(|line| line.starts_with("  ")) {
+            let name = line.split_whitespace().next().unwrap();
+            if name != "help" && line.starts_with("  ") && !line.starts_with("   ") {
+                left.push([path.clone(), vec![name.to_owned()]].concat());
+            }
+        }
+    }
+    assert!(seen >= 40, "{seen} commands were seen");
+    let help = epione(&["--help"]).ok().stdout;
+    assert!(help.contains("Exit codes:") && help.contains("Examples:"));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = epione(&["completions", shell]).ok().stdout;
+        assert!(script.contains("practitioner"), "{shell}");
+    }
+}
+
+#[test]
+fn wrong_use_is_exit_code_2_and_names_what_is_known() {
+    epione(&["consent", "grant", "--patient", "x"]).fails(2, &["--to", "--purpose"]);
+    epione(&["access", "check", "00", "--role", "SURGEON"]).fails(2, &["SURGEON", "PHYSICIAN"]);
+    epione(&["record", "register", "x.json"]).fails(2, &["--keep"]);
+    epione(&["nonsense"]).fails(2, &["nonsense"]);
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none");
+    epione(&["block", "show", "--testnet", arg(&missing)]).fails(1, &["no testnet", "testnet up"]);
+    epione(&["block", "show", "--endpoint", "https://127.0.0.1:1"]).fails(2, &["--genesis", "--testnet"]);
+}
+
+#[test]
+fn a_failure_is_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        epione(&["keys", "show", arg(&folder.path().join("none.key")), "--json"]).fails(1, &["none.key"]);
+    let error = &output.json()["error"];
+    assert_eq!(error["exit"], 1);
+    assert!(error["message"].as_str().unwrap().contains("none.key"));
+}
+
+#[test]
+fn keys_are_made_once_and_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("doctor.key");
+    let made = epione(&["keys", "new", arg(&path), "--json"]).ok().json();
+    let shown = epione(&["keys", "show", arg(&path), "--json"]).ok();
+    assert_eq!(made["public_key"], shown.json()["public_key"]);
+    let seed = std::fs::read_to_string(&path).unwrap();
+    assert!(!shown.stdout.contains(seed.trim()), "a seed was shown");
+    epione(&["keys", "new", arg(&path)]).fails(1, &["exists"]);
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    epione(&["keys", "show", arg(&path)]).fails(1, &["644", "chmod 600"]);
+}
+
+#[test]
+fn a_receipt_that_is_none_does_not_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("net");
+    // A genesis without a single process.
+    let network = epione_testnet::local::Network::create(
+        &dir,
+        &support::options(4),
+        epione_testnet::local::Lifetime::WithStarter,
+    )
+    .unwrap();
+    let genesis = network.layout().genesis();
+    for bytes in [b"".as_slice(), b"\xff\xff\xff", &[7; 4_000]] {
+        let file = folder.path().join("file.receipt");
+        std::fs::write(&file, bytes).unwrap();
+        epione(&["receipt", "verify", arg(&file), "--genesis", arg(&genesis)]).fails(5, &["does not verify"]);
+    }
+    let file = folder.path().join("file.receipt");
+    epione(&["receipt", "verify", arg(&file), "--genesis", arg(&file)]).fails(1, &["no genesis"]);
+}
+
+#[test]
+fn every_fault_of_a_configuration_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("net");
+    let network = epione_testnet::local::Network::create(
+        &dir,
+        &support::options(1),
+        epione_testnet::local::Lifetime::WithStarter,
+    )
+    .unwrap();
+    let config = network.layout().config(0);
+    let fields = epione(&["node", "check", "--config", arg(&config), "--json"]).ok().json();
+    assert_eq!(fields["validators"], 1);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let broken = text.replace("voting.key", "none.key").replace("127.0.0.1:", "127.0.0.1:x");
+    std::fs::write(&config, format!("colour = \"red\"\n{broken}")).unwrap();
+    for command in [["node", "check", "--config"], ["node", "run", "--config"]] {
+        let args = [command.as_slice(), &[arg(&config)]].concat();
+        epione(&args).fails(1, &["keys.voting", "grpc.listen", "operator.listen", "colour"]);
+    }
+}

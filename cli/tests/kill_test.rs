@@ -1,0 +1,303 @@
+//! What was answered COMMITTED is there, everywhere, once, whatever was killed.
+//!
+//! ```text
+//! round: three clients stream to three nodes, every COMMITTED answer goes to a file
+//!        ─▶ after a drawn number of answers one node gets SIGKILL and comes back
+//!        ─▶ after a drawn number more all four get SIGKILL
+//!        ─▶ they come back: every line of all files has the same receipt on all four, no id stands twice in the ledger
+//!        ─▶ they stop: `epione ledger verify` executes every ledger again
+//! ```
+//!
+//! `EPIONE_KILL_ROUNDS` (3) and `EPIONE_KILL_SEED` (drawn, printed) repeat a run: the seed decides who is killed and
+//! after how many answers; what the system makes of it differs from run to run.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys, tx};
+use epione_proto::v1 as pb;
+use epione_testnet::local::{self, Lifetime, Network};
+use epione_types::call::{Call, Month, RegisterPatient, RegisterPractitioner, RegisterRecord};
+use epione_types::codes::{Category, Role};
+use epione_types::id::{OpaqueRef, PatientId, PractitionerId, RecordId};
+use epione_types::{Hash, Outcome, Receipt, SecretKey, Signer as _, TxId};
+use support::{PATIENCE, arg, epione, options};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const CLIENTS: usize = 3;
+/// Answers of one round, at least.
+const ANSWERS_MIN: u64 = 1_000;
+/// Unanswered transactions of one client at a time.
+const WINDOW: usize = 100;
+
+/// Numbers from a seed: the fates of a run.
+struct Dice(u64);
+
+impl Dice {
+    /// At least `from`, below `to` (splitmix64).
+    fn draw(&mut self, from: u64, to: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        from + (mixed ^ (mixed >> 31)) % (to - from)
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Connections to each node of a network.
+struct Nodes {
+    trust: Trust,
+    ca: Vec<u8>,
+    endpoints: Vec<String>,
+}
+
+impl Nodes {
+    fn of(network: &Network) -> Self {
+        let layout = network.layout();
+        let trust = Trust::new(&local::genesis(layout).unwrap()).unwrap();
+        let port = |node: &local::NodeState| format!("https://127.0.0.1:{}", node.ports.grpc);
+        Self {
+            trust,
+            ca: std::fs::read(layout.ca()).unwrap(),
+            endpoints: network.state().nodes.iter().map(port).collect(),
+        }
+    }
+
+    fn client(&self, node: usize, key: &SecretKey) -> EpioneClient {
+        let mut config =
+            Config::new(vec![self.endpoints[node].clone()], self.ca.clone(), self.trust.clone(), key.clone());
+        config.timeout = PATIENCE;
+        EpioneClient::lazy(config).unwrap()
+    }
+}
+
+/// A doctor with a patient, who registers records through one node.
+#[derive(Clone)]
+struct Author {
+    client: EpioneClient,
+    key: SecretKey,
+    patient: PatientId,
+}
+
+impl Author {
+    async fn enrol(nodes: &Nodes, network: &Network, node: usize) -> Self {
+        let admin = keys::read(&network.layout().admin_key(node)).unwrap();
+        let key = SecretKey::generate().unwrap();
+        let (by_admin, client) = (nodes.client(node, &admin), nodes.client(node, &key));
+        let call = RegisterPractitioner {
+            practitioner: PractitionerId(tx::random_id().unwrap()),
+            key: key.public_key(),
+            roles: vec![Role::Physician],
+            capabilities: Vec::new(),
+            credential_until: None,
+            identity_commitment: Hash([1; 32]),
+        };
+        applied(&by_admin, &admin, &[&key], Call::RegisterPractitioner(call)).await;
+        let patient = PatientId(tx::random_id().unwrap());
+        let call = RegisterPatient { patient, key: None, notice_hash: Hash([2; 32]) };
+        applied(&client, &key, &[], Call::RegisterPatient(call)).await;
+        Self { client, key, patient }
+    }
+
+    fn record(&self) -> epione_types::SignedTx {
+        let call = RegisterRecord {
+            record: RecordId(tx::random_id().unwrap()),
+            patient: self.patient,
+            role: Role::Physician,
+            category: Category::Lab,
+            labels: Vec::new(),
+            service_month: Month::new(2026, 7).unwrap(),
+            commitment: Hash([3; 32]),
+            ciphertext_hash: Hash([4; 32]),
+            size_class: 12,
+            pointer: OpaqueRef(tx::random_id().unwrap()),
+            minor_consented: false,
+        };
+        TxBuilder::new(self.client.chain_id(), Call::RegisterRecord(call)).sign(&self.key, &[]).unwrap()
+    }
+}
+
+async fn applied(client: &EpioneClient, key: &SecretKey, others: &[&SecretKey], call: Call) {
+    let others: Vec<_> = others.iter().map(|key| *key as &dyn epione_types::Signer).collect();
+    let tx = TxBuilder::new(client.chain_id(), call).sign(key, &others).unwrap();
+    let status = client.submit(&tx, Wait::Certified).await.unwrap();
+    assert_eq!(status.receipt().map(|receipt| receipt.outcome), Some(Outcome::Ok));
+}
+
+/// Streams until told to stop; every COMMITTED answer is a line of the file before it is counted.
+async fn stream(author: Author, file: PathBuf, answered: Arc<AtomicU64>, mut stop: watch::Receiver<bool>) {
+    let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
+    let (sink, mut answers) = author.client.submit_stream(Wait::Committed, WINDOW);
+    let sender = tokio::spawn(async move { while sink.send(author.record()).await.is_ok() {} });
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            answer = answers.next() => {
+                let Some(answer) = answer else { break };
+                // Whatever else came of it was no promise.
+                if let Ok(TxStatus::Committed(receipt) | TxStatus::Certified { receipt, .. }) = answer.result {
+                    assert_eq!(receipt.outcome, Outcome::Ok);
+                    writeln!(file, "{} {} {}", answer.id, receipt.height, receipt.index).unwrap();
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+    sender.abort();
+}
+
+async fn wait_for(answered: &AtomicU64, count: u64) {
+    let begun = Instant::now();
+    while answered.load(Ordering::Relaxed) < count {
+        assert!(begun.elapsed() < PATIENCE, "{} of {count} answers", answered.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Every line of the clients' files.
+fn lines(folder: &Path) -> Vec<(TxId, u64, u32)> {
+    let mut lines = Vec::new();
+    for client in 0..CLIENTS {
+        let text = std::fs::read_to_string(folder.join(format!("client{client}"))).unwrap();
+        lines.extend(text.lines().map(|line| {
+            let parts: Vec<&str> = line.split(' ').collect();
+            (parts[0].parse().unwrap(), parts[1].parse().unwrap(), parts[2].parse().unwrap())
+        }));
+    }
+    lines
+}
+
+/// The receipts of these transactions, as one node has them.
+async fn receipts(client: EpioneClient, ids: Vec<TxId>) -> BTreeMap<TxId, Receipt> {
+    let mut tasks = JoinSet::new();
+    let mut found = BTreeMap::new();
+    let mut ids = ids.into_iter();
+    loop {
+        while tasks.len() < 16 {
+            let Some(id) = ids.next() else { break };
+            let client = client.clone();
+            tasks.spawn(async move { (id, client.receipt(id, None).await.unwrap()) });
+        }
+        let Some(done) = tasks.join_next().await else { return found };
+        let (id, status) = done.unwrap();
+        let receipt =
+            status.receipt().unwrap_or_else(|| panic!("{id} was answered COMMITTED, and is {status:?}"));
+        found.insert(id, receipt.clone());
+    }
+}
+
+/// Fails if an id stands twice in a node's blocks; how many stand there.
+async fn no_id_twice(client: &EpioneClient) -> usize {
+    let tip = client.get_status(pb::GetStatusRequest {}).await.unwrap().height;
+    let mut seen = BTreeSet::new();
+    for height in 1..=tip {
+        let request = pb::GetBlockRequest { height, with_transactions: false, with_receipts: true };
+        let block = client.get_block(request).await.unwrap().block.unwrap();
+        assert_eq!(block.receipts.len(), block.transaction_count as usize);
+        for receipt in block.receipts {
+            assert!(seen.insert(receipt.transaction_id.clone()), "{:?} stands twice", receipt.transaction_id);
+        }
+    }
+    seen.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_committed_is_there_everywhere_and_once() {
+    let rounds = number("EPIONE_KILL_ROUNDS").unwrap_or(3);
+    let seed = number("EPIONE_KILL_SEED").unwrap_or_else(|| tx::now().0);
+    println!("EPIONE_KILL_SEED={seed} EPIONE_KILL_ROUNDS={rounds}");
+    let mut dice = Dice(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let mut network =
+        Network::up(&folder.path().join("net"), &options(4), Lifetime::WithStarter, PATIENCE).await.unwrap();
+    let nodes = Nodes::of(&network);
+    let mut authors = Vec::new();
+    for node in 0..CLIENTS {
+        authors.push(Author::enrol(&nodes, &network, node).await);
+    }
+    let mut known = 0;
+    for round in 1..=rounds {
+        let victim = usize::try_from(dice.draw(0, 4)).unwrap();
+        let first = dice.draw(300, 700);
+        let second = ANSWERS_MIN + dice.draw(0, 300);
+        let (stop, stopped) = watch::channel(false);
+        let answered = Arc::new(AtomicU64::new(0));
+        let mut clients = JoinSet::new();
+        let begun = Instant::now();
+        for (number, author) in authors.iter().enumerate() {
+            let file = folder.path().join(format!("client{number}"));
+            clients.spawn(stream(author.clone(), file, answered.clone(), stopped.clone()));
+        }
+        wait_for(&answered, first).await;
+        network.kill(victim).await.unwrap();
+        network.start(victim).unwrap();
+        wait_for(&answered, second).await;
+        network.kill_all();
+        let took = begun.elapsed();
+        stop.send(true).unwrap();
+        while let Some(done) = clients.join_next().await {
+            done.unwrap();
+        }
+        let count = answered.load(Ordering::Relaxed);
+        let rate = u128::from(count) * 1_000 / took.as_millis().max(1);
+        println!(
+            "round {round}: node {victim} killed after {first} answers, all four after {count} ({rate}/s, {} ms)",
+            took.as_millis()
+        );
+
+        network.start_all(PATIENCE).await.unwrap();
+        let lines = lines(folder.path());
+        let ids: BTreeSet<TxId> = lines.iter().map(|(id, ..)| *id).collect();
+        assert_eq!(ids.len(), lines.len(), "an id was answered twice");
+        assert!(lines.len() as u64 >= known + ANSWERS_MIN);
+        known = lines.len() as u64;
+        let mut all = Vec::new();
+        for node in 0..network.len() {
+            let voting = keys::read(&network.layout().node(node).join("voting.key")).unwrap();
+            let client = nodes.client(node, &voting);
+            let found = receipts(client.clone(), ids.iter().copied().collect()).await;
+            for (id, height, index) in &lines {
+                let receipt = &found[id];
+                assert_eq!(
+                    (receipt.height.0, receipt.index, receipt.outcome),
+                    (*height, *index, Outcome::Ok),
+                    "{id} on node {node}"
+                );
+            }
+            assert!(no_id_twice(&client).await >= lines.len());
+            all.push(found);
+        }
+        assert!(all.iter().all(|found| *found == all[0]), "receipts differ between nodes");
+
+        network.down().await.unwrap();
+        for node in 0..network.len() {
+            let report =
+                epione(&["ledger", "verify", "--json", "--config", arg(&network.layout().config(node))])
+                    .ok()
+                    .json();
+            assert!(
+                report["damage"].is_null() && report["transactions"].as_u64().unwrap() >= known,
+                "{report}"
+            );
+        }
+        println!("round {round}: {known} answers hold on all four nodes, four ledgers verify");
+        if round < rounds {
+            network.start_all(PATIENCE).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A clinic's day by the command line alone: enrol, register, grant, access, revoke, prove.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use serde_json::Value;
+use support::{Testnet, arg, epione};
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}")).to_owned()
+}
+
+#[test]
+fn enrol_register_grant_access_revoke_prove() {
+    let net = Testnet::up(4);
+    let cosigner = net.dir().join("keys/hospital1/admin.key");
+
+    // A clinic joins, and enrols a nurse.
+    let args = ["org", "register", "--name", "clinic", "--kind", "CLINIC", "--cosign", arg(&cosigner)];
+    let org = net.as_("hospital0/admin", &args).ok().json();
+    let shown = net.as_("hospital3/doctor", &["org", "show", "clinic"]).ok().json();
+    assert_eq!((text(&shown, "org"), text(&shown, "kind")), (text(&org, "org"), "CLINIC".to_owned()));
+    net.as_("clinic/admin", &["practitioner", "register", "--name", "nurse", "--role", "NURSE"]).ok();
+    let nurse = net.as_("clinic/nurse", &["practitioner", "show", "clinic/nurse"]).ok().json();
+    assert_eq!(nurse["roles"], serde_json::json!(["NURSE"]));
+    net.as_("hospital0/doctor", &["practitioner", "register", "--name", "x", "--role", "NURSE"])
+        .fails(2, &["no administrator"]);
+
+    // A patient with a key, and a record of hers.
+    net.as_("hospital0/doctor", &["patient", "register", "--name", "anna"]).ok();
+    let body = net.file("lab.txt", b"potassium 4.1 mmol/l");
+    let keep = net.beside("vault");
+    let register = |extra: &[&str]| {
+        let args = [
+            "record",
+            "register",
+            arg(&body),
+            "--patient",
+            "anna",
+            "--month",
+            "2026-07",
+            "--keep",
+            arg(&keep),
+        ];
+        net.as_("hospital0/doctor", &[&args, extra].concat())
+    };
+    let record = text(&register(&["--category", "LAB"]).ok().json(), "record");
+    register(&[]).fails(2, &["--category"]);
+    let kept = std::fs::read(keep.join(format!("{record}.record"))).unwrap();
+    assert!(kept.ends_with(b"potassium 4.1 mmol/l") && kept.len() == 32 + 20, "salt and body are kept");
+    let rows = net.as_("patients/anna", &["record", "list", "anna"]).ok().json();
+    assert_eq!((rows.as_array().unwrap().len(), text(&rows[0], "record")), (1, record.clone()));
+    let shown = net.as_("patients/anna", &["record", "show", &record]).ok().json();
+    assert_eq!((text(&shown, "category"), text(&shown, "month")), ("LAB".to_owned(), "2026-07".to_owned()));
+    net.as_("hospital2/doctor", &["record", "show", &record]).fails(1, &["PERMISSION_DENIED"]);
+
+    // Denied, granted, permitted, revoked, denied.
+    let ask = |verb: &str| {
+        net.as_("hospital1/doctor", &["access", verb, &record, "--role", "PHYSICIAN", "--purpose", "TREAT"])
+    };
+    ask("check").fails(3, &[]);
+    assert_eq!(text(&ask("record").fails(3, &[]).json(), "decision"), "DENY");
+    let receipt = net.beside("grant.receipt");
+    let args = [
+        "consent",
+        "grant",
+        "--patient",
+        "anna",
+        "--to",
+        "hospital1/doctor",
+        "--purpose",
+        "TREAT",
+        "--receipt",
+        arg(&receipt),
+    ];
+    net.as_("hospital1/doctor", &args).fails(1, &["NOT_GRANTOR", "patients/NAME"]);
+    let granted = net.as_("patients/anna", &args).ok().json();
+    assert_eq!(text(&ask("check").ok().json(), "reason"), "PERMIT_GRANT");
+    assert_eq!(text(&ask("record").ok().json(), "grant"), text(&granted, "grant"));
+    net.as_("patients/anna", &["consent", "revoke", &text(&granted, "grant"), "--patient", "anna"]).ok();
+    assert_eq!(text(&ask("record").fails(3, &[]).json(), "decision"), "DENY");
+    let args = ["access", "record", &record, "--purpose", "BTG", "--emergency", "UNCONSCIOUS"];
+    assert_eq!(text(&net.as_("hospital1/doctor", &args).ok().json(), "reason"), "PERMIT_BREAK_GLASS");
+    let events = net.as_("patients/anna", &["access", "list", "anna"]).ok().json();
+    let decisions: Vec<&str> =
+        events.as_array().unwrap().iter().map(|event| event["decision"].as_str().unwrap()).collect();
+    assert_eq!(decisions, ["DENY", "PERMIT", "DENY", "PERMIT"]);
+    let grants = net.as_("patients/anna", &["consent", "list", "anna"]).ok().json();
+    assert!(grants[0]["revoked"].is_string(), "{grants}");
+
+    // The receipt holds without any node; any other genesis refuses it.
+    let genesis = net.dir().join("genesis.json");
+    let verified =
+        epione(&["receipt", "verify", arg(&receipt), "--genesis", arg(&genesis), "--json"]).ok().json();
+    assert_eq!(verified["transaction"], granted["transaction"]);
+    let mut bytes = std::fs::read(&receipt).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let flipped = net.file("flipped.receipt", &bytes);
+    epione(&["receipt", "verify", arg(&flipped), "--genesis", arg(&genesis)]).fails(5, &["does not verify"]);
+    let got = net.as_("hospital3/admin", &["receipt", "get", &text(&granted, "transaction")]).ok().json();
+    assert_eq!((&got["state"], &got["height"]), (&Value::from("CERTIFIED"), &verified["height"]));
+    net.as_("hospital0/admin", &["receipt", "get", &"ab".repeat(32)]).fails(4, &["has not seen"]);
+
+    // The block that holds it, and the node.
+    let height = granted["height"].as_u64().unwrap().to_string();
+    let block = net.as_("hospital0/admin", &["block", "show", &height]).ok().json();
+    assert!(block["transactions"].as_u64().unwrap() >= 1 && block["sealed_by"].is_string(), "{block}");
+    net.as_("hospital0/admin", &["block", "show", "1000000"]).fails(1, &["NOT_FOUND"]);
+    let status = net.as_("hospital2/admin", &["node", "status"]).ok().json();
+    assert_eq!(status["peers"], "3/3");
+}
