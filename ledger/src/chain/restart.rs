@@ -42,7 +42,7 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { changes_bytes_min: 1 << 20, rows_min: 4, blocks_max: 256 }
+        Self { changes_bytes_min: 256 << 10, rows_min: 4, blocks_max: 256 }
     }
 }
 
