@@ -19,7 +19,7 @@
 //! | `network.peers` | list of `network_key` and `address` (`host:port`, `/ip4/…/tcp/…`, `/dns4/…/tcp/…`); who has none dials in | |
 //! | `log.level` | as in `info` or `epione_node=debug,info` | `info` |
 //! | `log.format` | `text` or `json` | `text` |
-//! | `limits.mempool_txs` | transactions that wait, of all validators together: the same at each; 1000 to 1000000 | 16000 |
+//! | `limits.mempool_txs` | transactions that wait, of all validators together: the same at each; 1000 to 1000000 | 8000 |
 //! | `limits.mempool_mib` | their bytes, in MiB, 8 to 4096 | 32 |
 //! | `limits.account_percent` | what one organisation may fill of its validator's part, 1 to 100 | 50 |
 //! | `limits.store_cache_mib` | page cache of the ledger, in MiB, 16 to 65536 | 96 |
@@ -338,7 +338,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let mib = |number: u64| number << 20;
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let pool = Limits {
-        txs_max: size(limits.number("mempool_txs", 16_000, 1_000, 1_000_000, faults)),
+        txs_max: size(limits.number("mempool_txs", 8_000, 1_000, 1_000_000, faults)),
         bytes_max: size(mib(limits.number("mempool_mib", 32, 8, 4_096, faults))),
         account_percent: size(limits.number("account_percent", 50, 1, 100, faults)),
         ..Limits::default()
@@ -582,7 +582,7 @@ address = "/dns4/node0.example.org/tcp/7000"
         assert_eq!(config.peers.len(), 1);
         assert_eq!(config.peers[0].index, PeerIndex(0));
         assert_eq!(config.peers[0].address.as_ref().unwrap().to_string(), "node0.example.org:7000");
-        assert_eq!(config.settings.pool.txs_max, 16_000);
+        assert_eq!(config.settings.pool.txs_max, 8_000);
         assert!(config.data_dir.ends_with("data"));
         assert!(!format!("{config:?}").contains("SecretKey"));
     }

@@ -45,7 +45,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { txs_max: 16_000, bytes_max: 32 << 20, account_percent: 50, remembered: 100_000 }
+        Self { txs_max: 8_000, bytes_max: 32 << 20, account_percent: 50, remembered: 100_000 }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::Disk;
-use epione_types::{Domain, Hash, Height, Params, SignedTx, TxId, ValidatorSet, Verifier, codec};
+use epione_types::{Domain, Hash, Height, Params, TxId, ValidatorSet, Verifier, codec};
 use tracing::warn;
 
 use crate::executor::Executor;
@@ -44,9 +44,10 @@ struct Remembered {
 }
 
 impl Remembered {
-    fn get(&self, id: TxId, tx: &SignedTx) -> Option<Checked> {
-        // The same id is not enough: signatures may differ.
-        self.by_id.get(&id).filter(|known| known.signed == *tx).cloned()
+    /// One with this id, whose signatures may be others than those at hand: [`validate_batch`] compares, and at the door
+    /// the checked one is as good.
+    fn get(&self, id: TxId) -> Option<Checked> {
+        self.by_id.get(&id).cloned()
     }
 
     fn keep(&mut self, tx: &Checked) {
@@ -88,7 +89,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
     }
 
     fn validate(&mut self, payload: &Payload) -> Answer {
-        let known: Vec<_> = payload.batch().txs().iter().map(|tx| self.checked.get(tx.id(), tx)).collect();
+        let known: Vec<_> = payload.batch().txs().iter().map(|tx| self.checked.get(tx.id())).collect();
         let result = validate_batch(payload, &known, self.chain.chain_id(), &self.params, &self.verifier);
         for tx in result.iter().flatten() {
             self.checked.keep(tx);
@@ -105,7 +106,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             let bytes = parsed.signed.encoded_len();
             // A store that fails says so when a block is executed; until then the contracts refuse duplicates.
             let executed = matches!(chain.locate(parsed.id()), Ok(Some(_)));
-            let checked = self.checked.get(parsed.id(), &parsed.signed);
+            let checked = self.checked.get(parsed.id());
             if checked.is_none() && !executed {
                 fresh.push(parsed);
                 places.push(place);

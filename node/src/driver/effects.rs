@@ -87,6 +87,9 @@ impl<P: Ports> Driver<P> {
             Alarm::Diverging { height, mine, theirs } => {
                 format!("f+1 validators sealed header {theirs} at height {height}, this node {mine}")
             }
+            Alarm::WindowFull { height, missing } if missing.is_empty() => {
+                format!("no progress above height {height}: execution is behind")
+            }
             Alarm::WindowFull { height, missing } => {
                 format!("no progress above height {height}: no Seals from validators {missing:?}")
             }

@@ -291,8 +291,10 @@ impl<P: Ports> Driver<P> {
             let Some(opening) = self.replica.opening() else { return };
             let (txs, bytes) = self.pool.waiting();
             let full = txs >= txs_max || bytes.saturating_add(epione_types::tx::MAX_TX_BYTES) >= bytes_max;
+            // Behind a block that waits for execution another one would only wait: the batch grows meanwhile.
+            let idle = opening.idle && self.executing <= 1;
             // Until the entering of a view is performed, its lapsed offers are not waiting yet.
-            if opening.view != self.entered || txs == 0 || !(opening.idle || full) {
+            if opening.view != self.entered || txs == 0 || !(idle || full) {
                 return;
             }
             let batch = self.pool.cut(self.clock, txs_max, bytes_max, &params);
