@@ -3,11 +3,16 @@
 
 mod support;
 
-use epione_consensus::Kind;
+use std::sync::Arc;
+
+use epione_consensus::{Kind, Payload};
+use epione_ledger::chain::Chain;
+use epione_ledger::store::MemoryStore;
+use epione_node::executor::{ExecuteError, Executor};
 use epione_node::start::ResumeError;
 use epione_types::codes::Decision;
 use epione_types::event::Event;
-use epione_types::{Height, Outcome};
+use epione_types::{Batch, Height, Outcome, TimestampMs, ValidatorIndex};
 use support::{Cluster, SECOND};
 
 #[test]
@@ -179,6 +184,9 @@ fn a_full_disk_stops_voting_at_once_and_reads_go_on() {
     cluster.run_until(20 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &more)));
     assert!(cluster.fault(3).unwrap().contains("log"), "{:?}", cluster.fault(3));
     assert!(cluster.has(3, &ids), "what it has is still read");
+    let spoken = cluster.spoken(3);
+    cluster.run(10 * SECOND);
+    assert_eq!(cluster.spoken(3), spoken, "what is in memory is ahead of the disk: nothing of it leaves");
     // Repaired and restarted, without an operator's surgery.
     cluster.heal_log(3);
     cluster.restart(3);
@@ -256,4 +264,42 @@ fn a_log_that_lost_its_end_does_not_vote() {
     let error = cluster.resume_with_born_log(2).unwrap_err();
     assert!(matches!(error, ResumeError::Amnesia { end: 1, .. }), "{error}");
     assert!(error.to_string().contains("new key"), "{error}");
+}
+
+#[test]
+fn what_a_primary_offered_in_vain_it_offers_again_when_its_turn_comes() {
+    let mut cluster = Cluster::new(4);
+    cluster.lose_forwards_of(0);
+    cluster.isolate(0);
+    let tx = cluster.patient(0);
+    let id = cluster.submit(0, tx); // proposed at once, to nobody
+    for primary in 0..4 {
+        cluster.isolate(primary);
+        let tx = cluster.patient(primary + 1);
+        let other = (primary + 1) % 4;
+        let moved = cluster.submit(if other == 0 { 1 } else { other }, tx);
+        cluster.run_until(60 * SECOND, |cluster| {
+            (0..4).all(|node| node == primary || cluster.has(node, &[moved]))
+        });
+        cluster.heal();
+        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[moved]));
+    }
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+    cluster.check();
+}
+
+#[test]
+fn a_height_is_executed_once_and_in_order() {
+    let genesis = support::genesis(1);
+    let chain = Chain::open(Arc::new(MemoryStore::new()), &epione_node::start::origin(&genesis)).unwrap();
+    let executor = Executor::new(Arc::new(chain), genesis.validators.clone());
+    let null = Payload::new(Batch::Null);
+    let first = executor.append(Height(1), &null, None, 5).unwrap();
+    assert_eq!(executor.append(Height(1), &null, None, 9).unwrap(), first, "answered from the store");
+    assert!(matches!(executor.append(Height(3), &null, None, 9), Err(ExecuteError::Gap { .. })));
+    let (proposer, stamp) = (ValidatorIndex(0), TimestampMs(1));
+    let other = Payload::new(Batch::Proposed { proposer, stamp, txs: Vec::new() });
+    assert!(executor.append(Height(1), &other, None, 9).is_err(), "another batch at a height that is taken");
+    let second = executor.append(Height(2), &other, None, 9).unwrap();
+    assert_eq!(second.header.parent, first.header.hash());
 }

@@ -4,9 +4,10 @@
 
 mod support;
 
+use epione_consensus::BlocksAnswer;
 use epione_node::network::Class;
 use epione_node::wire::Frame;
-use epione_types::{Height, TxId};
+use epione_types::{Certificate, Epoch, Height, SignatureSet, TxId};
 use proptest::prelude::*;
 use support::{Cluster, SECOND};
 
@@ -84,8 +85,14 @@ fn unasked_answers_and_impossible_requests_cost_nothing() {
     let digest = support::hash("no batch");
     let height = Height(u64::MAX);
     cluster.inject_on(3, 1, Class::Sync, &Frame::FetchBatch { height, digest }.encode());
+    let (header_hash, signatures) = (digest, SignatureSet::default());
+    let certificate = Certificate { epoch: Epoch(0), height, header_hash, signatures };
+    let unasked = Frame::Blocks(BlocksAnswer { blocks: Vec::new(), certificate });
+    for _ in 0..10 {
+        cluster.inject_on(3, 1, Class::Sync, &unasked.encode());
+    }
     cluster.run(SECOND);
-    assert_eq!(cluster.disconnected(1), [] as [usize; 0], "a silly question is no crime");
+    assert_eq!(cluster.disconnected(1), [] as [usize; 0], "a silly question is no crime, and nobody asked");
     goes_on(&mut cluster, 100);
 }
 

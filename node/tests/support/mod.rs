@@ -128,11 +128,19 @@ struct World {
     disconnected: RefCell<Vec<(usize, usize)>>,
     trace: Cell<Hash2>,
     kept: RefCell<Option<Vec<(Class, Bytes)>>>,
+    /// Frames on the consensus streams, by sender.
+    spoken: RefCell<Vec<usize>>,
+    /// Whose forwards are all lost.
+    mute: Cell<Option<usize>>,
 }
 type Hash2 = [u8; 32];
 
 impl World {
     fn send(&self, from: usize, to: usize, class: Class, bytes: Bytes) {
+        self.spoken.borrow_mut()[from] += usize::from(class == Class::Consensus);
+        if self.mute.get() == Some(from) && matches!(Frame::decode(&bytes), Ok(Frame::Transactions(_))) {
+            return;
+        }
         let mut x = self.random.get().max(1);
         x ^= x << 13;
         x ^= x >> 7;
@@ -299,6 +307,7 @@ impl Cluster {
     fn with(n: usize, settings: Settings) -> Self {
         let world = Rc::new(World { n, ..World::default() });
         *world.isolated.borrow_mut() = vec![false; n];
+        *world.spoken.borrow_mut() = vec![0; n];
         world.one_in.set(u64::MAX);
         world.random.set(42);
         let genesis = genesis(n);
@@ -364,6 +373,14 @@ impl Cluster {
     pub fn heal(&mut self) {
         self.world.isolated.borrow_mut().fill(false);
         self.connect();
+    }
+    /// From now on nobody hears of transactions by this node's forwards.
+    pub fn lose_forwards_of(&mut self, node: usize) {
+        self.world.mute.set(Some(node));
+    }
+    /// Consensus frames that a node has sent.
+    pub fn spoken(&self, node: usize) -> usize {
+        self.world.spoken.borrow()[node]
     }
     pub fn lose_one_in(&mut self, k: u64) {
         self.world.one_in.set(k);
