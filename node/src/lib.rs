@@ -16,6 +16,7 @@ pub mod mempool;
 pub mod network;
 pub mod pool_log;
 pub mod ports;
+pub mod rpc;
 pub mod run;
 pub mod start;
 pub mod threads;

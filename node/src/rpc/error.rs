@@ -42,14 +42,18 @@ pub(super) enum RpcError {
     Token(#[from] TokenError),
     #[error("the token's key is not registered on this chain, as of height {0}")]
     UnknownKey(Height),
-    #[error("more than {limit} bad tokens from {from} within {seconds} s; new ones are not looked at for now")]
+    #[error(
+        "more than {limit} bad tokens from {from} within {seconds} s; new ones are not looked at for now"
+    )]
     BadTokens { from: IpAddr, limit: u32, seconds: u64 },
     #[error("the caller may not do this, or there is nothing of this kind")]
     NotAllowed,
 
     #[error("{open} of {limit} {what} are open; try again later")]
     TooMany { what: &'static str, open: usize, limit: usize },
-    #[error("no answer within the call's deadline; the outcome of what was submitted is unknown: ask by its id")]
+    #[error(
+        "no answer within the call's deadline; the outcome of what was submitted is unknown: ask by its id"
+    )]
     Deadline,
     #[error("the subscriber takes events more slowly than they happen; resume after height {}, index {}", .0.height, .0.index)]
     SlowConsumer(EventCursor),
@@ -75,7 +79,9 @@ pub(super) enum RpcError {
     NotCertified(Height),
     #[error("proofs are kept for heights {first} to {last}; the call asks for {asked}")]
     Pruned { asked: u64, first: Height, last: Height },
-    #[error("the key has changed since height {0}, and older values are not kept: ask for the last certified height")]
+    #[error(
+        "the key has changed since height {0}, and older values are not kept: ask for the last certified height"
+    )]
     ValueNotKept(u64),
     #[error("the transaction has expired; its proof is not kept any more")]
     ExpiryNotProvable,
@@ -117,8 +123,12 @@ impl From<RpcError> for ApiError {
             E::FilterSize { what, .. } => Self::invalid(format!("filter.{what}"), "TOO_MANY", text),
             E::KeyLength { .. } => Self::invalid("key", "WRONG_LENGTH", text),
 
-            E::NotYet { .. } => Self { retry_after: Some(LATER), ..Self::new(Code::Unavailable, "HEIGHT_NOT_REACHED", text) },
-            E::NotCertified(_) => Self { retry_after: Some(LATER), ..Self::new(Code::Unavailable, "NOT_CERTIFIED", text) },
+            E::NotYet { .. } => {
+                Self { retry_after: Some(LATER), ..Self::new(Code::Unavailable, "HEIGHT_NOT_REACHED", text) }
+            }
+            E::NotCertified(_) => {
+                Self { retry_after: Some(LATER), ..Self::new(Code::Unavailable, "NOT_CERTIFIED", text) }
+            }
             E::Pruned { .. } => Self::new(Code::OutOfRange, "HEIGHT_NOT_KEPT", text),
             E::ValueNotKept(_) => Self::new(Code::OutOfRange, "VALUE_NOT_KEPT", text),
             E::ExpiryNotProvable => Self::new(Code::OutOfRange, "PROOF_NOT_KEPT", text),
@@ -211,11 +221,26 @@ fn transport(status: &Status) -> ApiError {
         Code::OutOfRange | Code::ResourceExhausted => {
             ApiError::new(Code::InvalidArgument, "MESSAGE_TOO_LARGE", text)
         }
-        Code::Unimplemented => ApiError::new(Code::Unimplemented, "UNKNOWN_METHOD", "no such method, or no such encoding"),
-        Code::Internal | Code::InvalidArgument => {
-            ApiError::new(Code::InvalidArgument, "MALFORMED_MESSAGE", "the request is not one message of the method's type")
+        Code::Unimplemented => {
+            ApiError::new(Code::Unimplemented, "UNKNOWN_METHOD", "no such method, or no such encoding")
         }
-        code => ApiError::new(code, "TRANSPORT", text),
+        Code::Internal | Code::InvalidArgument => ApiError::new(
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+            "the request is not one message of the method's type",
+        ),
+        code @ (Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated) => ApiError::new(code, "TRANSPORT", text),
     }
 }
 
@@ -241,29 +266,84 @@ mod tests {
         let peer = IpAddr::from([127, 0, 0, 1]);
         vec![
             (E::Convert(missing.clone()), Code::InvalidArgument, "MISSING_FIELD", "page"),
-            (malformed(Malformed::Body(missing)), Code::InvalidArgument, "MISSING_FIELD", "transaction.body.page"),
-            (malformed(TxShapeError::BodySize { found: 0 }.into()), Code::InvalidArgument, "WRONG_LENGTH", "transaction.body"),
-            (malformed(TxShapeError::SignatureCount { found: 0 }.into()), Code::InvalidArgument, "SIGNATURE_COUNT", "transaction.signatures"),
-            (malformed(TxShapeError::DuplicateSigner { key }.into()), Code::InvalidArgument, "DUPLICATE_SIGNER", "transaction.signatures"),
+            (
+                malformed(Malformed::Body(missing)),
+                Code::InvalidArgument,
+                "MISSING_FIELD",
+                "transaction.body.page",
+            ),
+            (
+                malformed(TxShapeError::BodySize { found: 0 }.into()),
+                Code::InvalidArgument,
+                "WRONG_LENGTH",
+                "transaction.body",
+            ),
+            (
+                malformed(TxShapeError::SignatureCount { found: 0 }.into()),
+                Code::InvalidArgument,
+                "SIGNATURE_COUNT",
+                "transaction.signatures",
+            ),
+            (
+                malformed(TxShapeError::DuplicateSigner { key }.into()),
+                Code::InvalidArgument,
+                "DUPLICATE_SIGNER",
+                "transaction.signatures",
+            ),
             (malformed(other), Code::InvalidArgument, "OTHER_CHAIN", "transaction.body.chain_id"),
-            (malformed(Malformed::SenderDidNotSign(key)), Code::InvalidArgument, "SENDER_NOT_SIGNER", "transaction.signatures"),
-            (malformed(Malformed::Signers { wanted: 2, found: 1 }), Code::InvalidArgument, "SIGNATURE_MISSING", "transaction.signatures"),
-            (malformed(Malformed::Signature), Code::InvalidArgument, "BAD_SIGNATURE", "transaction.signatures"),
+            (
+                malformed(Malformed::SenderDidNotSign(key)),
+                Code::InvalidArgument,
+                "SENDER_NOT_SIGNER",
+                "transaction.signatures",
+            ),
+            (
+                malformed(Malformed::Signers { wanted: 2, found: 1 }),
+                Code::InvalidArgument,
+                "SIGNATURE_MISSING",
+                "transaction.signatures",
+            ),
+            (
+                malformed(Malformed::Signature),
+                Code::InvalidArgument,
+                "BAD_SIGNATURE",
+                "transaction.signatures",
+            ),
             (refused(Refused::Full(full)), Code::ResourceExhausted, "MEMPOOL_FULL", ""),
             (refused(Refused::Signature), Code::InvalidArgument, "BAD_SIGNATURE", "transaction.signatures"),
-            (refused(Refused::Expired { expires_at: t1, now: t2 }), Code::FailedPrecondition, "EXPIRED", "transaction.body.expires_at_ms"),
-            (refused(Refused::TooFarAhead { expires_at: t2, limit: t1 }), Code::InvalidArgument, "EXPIRES_TOO_LATE", "transaction.body.expires_at_ms"),
+            (
+                refused(Refused::Expired { expires_at: t1, now: t2 }),
+                Code::FailedPrecondition,
+                "EXPIRED",
+                "transaction.body.expires_at_ms",
+            ),
+            (
+                refused(Refused::TooFarAhead { expires_at: t2, limit: t1 }),
+                Code::InvalidArgument,
+                "EXPIRES_TOO_LATE",
+                "transaction.body.expires_at_ms",
+            ),
             (refused(Refused::Unavailable("/secret/path".to_owned())), Code::Unavailable, "NODE_HALTED", ""),
             (E::Node(NodeError::Stopping), Code::Unavailable, "NODE_STOPPING", ""),
             (E::Node(NodeError::Ledger(secret())), Code::Unavailable, "LEDGER_UNREADABLE", ""),
             (E::Submit(NodeError::Ledger(secret()).into()), Code::Unavailable, "LEDGER_UNREADABLE", ""),
             (E::Node(NodeError::Missing(Height(3))), Code::Unavailable, "LEDGER_UNREADABLE", ""),
-            (E::State(StateError::Store("/secret/path".to_owned())), Code::Unavailable, "LEDGER_UNREADABLE", ""),
+            (
+                E::State(StateError::Store("/secret/path".to_owned())),
+                Code::Unavailable,
+                "LEDGER_UNREADABLE",
+                "",
+            ),
             (E::TokenMissing, Code::Unauthenticated, "TOKEN_MISSING", ""),
             (E::Token(TokenError::OtherAudience), Code::Unauthenticated, "TOKEN_AUDIENCE", ""),
             (E::Token(TokenError::BadSignature), Code::Unauthenticated, "TOKEN_SIGNATURE", ""),
             (E::UnknownKey(Height(3)), Code::Unauthenticated, "KEY_NOT_REGISTERED", ""),
-            (E::BadTokens { from: peer, limit: 3, seconds: 10 }, Code::ResourceExhausted, "TOO_MANY_BAD_TOKENS", ""),
+            (
+                E::BadTokens { from: peer, limit: 3, seconds: 10 },
+                Code::ResourceExhausted,
+                "TOO_MANY_BAD_TOKENS",
+                "",
+            ),
             (E::NotAllowed, Code::PermissionDenied, "NOT_ALLOWED", ""),
             (E::TooMany { what: "calls", open: 3, limit: 3 }, Code::ResourceExhausted, "TOO_MANY_CALLS", ""),
             (E::Deadline, Code::DeadlineExceeded, "DEADLINE", ""),
@@ -273,11 +353,21 @@ mod tests {
             (E::PageSize { found: 501, limit: 500 }, Code::InvalidArgument, "OUT_OF_RANGE", "page.page_size"),
             (E::PageToken, Code::InvalidArgument, "BAD_PAGE_TOKEN", "page.page_token"),
             (E::NoProofs, Code::InvalidArgument, "NO_PROOFS", "options.with_proof"),
-            (E::FilterSize { what: "kinds", found: 65, limit: 64 }, Code::InvalidArgument, "TOO_MANY", "filter.kinds"),
+            (
+                E::FilterSize { what: "kinds", found: 65, limit: 64 },
+                Code::InvalidArgument,
+                "TOO_MANY",
+                "filter.kinds",
+            ),
             (E::KeyLength { found: 0, limit: 256 }, Code::InvalidArgument, "WRONG_LENGTH", "key"),
             (E::NotYet { asked: 9, height: Height(3) }, Code::Unavailable, "HEIGHT_NOT_REACHED", ""),
             (E::NotCertified(Height(3)), Code::Unavailable, "NOT_CERTIFIED", ""),
-            (E::Pruned { asked: 1, first: Height(2), last: Height(3) }, Code::OutOfRange, "HEIGHT_NOT_KEPT", ""),
+            (
+                E::Pruned { asked: 1, first: Height(2), last: Height(3) },
+                Code::OutOfRange,
+                "HEIGHT_NOT_KEPT",
+                "",
+            ),
             (E::ValueNotKept(1), Code::OutOfRange, "VALUE_NOT_KEPT", ""),
             (E::ExpiryNotProvable, Code::OutOfRange, "PROOF_NOT_KEPT", ""),
             (E::Transport(Status::out_of_range("too large")), Code::InvalidArgument, "MESSAGE_TOO_LARGE", ""),
@@ -293,9 +383,18 @@ mod tests {
             let name = format!("{error:?}");
             let status = Status::from(error);
             let told = ApiError::from(&status);
-            assert_eq!((told.code, told.reason.as_str(), told.field.as_str()), (code, reason, field), "{name}");
+            assert_eq!(
+                (told.code, told.reason.as_str(), told.field.as_str()),
+                (code, reason, field),
+                "{name}"
+            );
             assert!(!told.message.contains("secret") && !told.message.is_empty(), "{told}");
-            assert_eq!(told.retry_after.is_some(), told.code == Code::ResourceExhausted || matches!(reason, "HEIGHT_NOT_REACHED" | "NOT_CERTIFIED"), "{name}");
+            assert_eq!(
+                told.retry_after.is_some(),
+                told.code == Code::ResourceExhausted
+                    || matches!(reason, "HEIGHT_NOT_REACHED" | "NOT_CERTIFIED"),
+                "{name}"
+            );
             let info = status.get_error_details().error_info().cloned().unwrap();
             assert_eq!(info.domain, "epione");
             assert!(info.reason.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{name}");

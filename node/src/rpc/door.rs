@@ -1,0 +1,360 @@
+//! The one door of every service but health and reflection: who calls, how much at a time, and until when.
+//!
+//! ```text
+//!  headers ─▶ deadline ─▶ token ─▶ key ─▶ member, from the state ─▶ room ─▶ service ─▶ every error with its reason
+//! ```
+//!
+//! It stands before the message is even read. What passes carries a [`Caller`]; a service has no other way to learn who
+//! calls, so one that is not behind the door fails closed. A caller's room is taken while somebody holds the [`Caller`]:
+//! a call for as long as it runs, a stream for as long as it lasts. Room is counted by organisation, so one that floods
+//! is refused while the others are served; whoever has no organisation counts alone.
+//! Tested below and by `tests/rpc.rs`.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use epione_chaincode::identity::Member;
+use epione_chaincode::read;
+use epione_client::{auth, tx};
+use epione_types::id::OrgId;
+use epione_types::{PublicKey, TimestampMs};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+
+use super::error::RpcError;
+use super::{Limits, listen};
+use crate::executor::ChainState;
+use crate::handle::{NodeError, NodeHandle};
+
+/// How long bad tokens of an address are counted together.
+const BAD_TOKENS_WINDOW: Duration = Duration::from_secs(10);
+/// Addresses that are remembered for bad tokens.
+const BAD_ADDRESSES_MAX: usize = 4_096;
+/// Good tokens that are remembered, each at most [`auth::TOKEN_BYTES_MAX`] bytes.
+const GOOD_TOKENS_MAX: usize = 4_096;
+/// Of a call's deadline, kept for the answer's way back: at most this, and at most a tenth.
+const WAY_BACK: Duration = Duration::from_millis(100);
+
+/// Whoever passed the door.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// The key that signed the token.
+    pub(super) key: PublicKey,
+    /// What it is registered as.
+    pub(super) member: Member,
+    /// When an answer is too late.
+    pub(super) deadline: Instant,
+    _room: Room,
+}
+
+impl Caller {
+    /// Whose share of the mempool and of the calls is used: the organisation's; a patient, representative or guest has
+    /// a share alone, under their own id.
+    pub(super) const fn account(&self) -> OrgId {
+        account(self.member)
+    }
+}
+
+const fn account(member: Member) -> OrgId {
+    match member {
+        Member::Admin(organisation) | Member::Practitioner(organisation, _) => organisation,
+        Member::Patient(id) => OrgId(id.0),
+        Member::Representative(id) => OrgId(id.0),
+        Member::Guest(id) => OrgId(id.0),
+    }
+}
+
+/// Who sent this request.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, RpcError> {
+    request.extensions().get::<Arc<Caller>>().cloned().ok_or(RpcError::TokenMissing)
+}
+
+/// Room for one call, given back when dropped.
+#[derive(Debug)]
+struct Room {
+    door: Arc<Door>,
+    account: OrgId,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut book = self.door.book();
+        if let Some(open) = book.open.get_mut(&self.account) {
+            *open -= 1;
+            if *open == 0 {
+                book.open.remove(&self.account);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    /// Calls under way, by account.
+    open: HashMap<OrgId, usize>,
+    /// Tokens whose signature was verified, and in which order.
+    good: HashMap<Arc<str>, auth::Caller>,
+    good_order: VecDeque<Arc<str>>,
+    /// Bad tokens by address, since when.
+    bad: HashMap<IpAddr, (Instant, u32)>,
+}
+
+/// The door of one node.
+pub(super) struct Door {
+    node: NodeHandle,
+    limits: Limits,
+    stop: CancellationToken,
+    calls: Arc<Semaphore>,
+    book: Mutex<Book>,
+}
+
+impl core::fmt::Debug for Door {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    pub(super) fn new(node: NodeHandle, limits: Limits, stop: CancellationToken) -> Arc<Self> {
+        let calls = Arc::new(Semaphore::new(limits.calls_max));
+        Arc::new(Self { node, limits, stop, calls, book: Mutex::default() })
+    }
+
+    /// Puts a service behind the door.
+    pub(super) fn guard<S>(self: &Arc<Self>, inner: S) -> Guarded<S> {
+        Guarded { inner, door: self.clone() }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        from: Option<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<Caller, RpcError> {
+        let of_all = self.calls.clone().try_acquire_owned();
+        let of_all = of_all.map_err(|_| self.too_many(self.limits.calls_max, self.limits.calls_max))?;
+        let from = network_of(from);
+        let key = self.token(headers, from)?;
+        let read = self.node.read(move |chain| {
+            let height = chain.head().height;
+            Ok::<_, NodeError>((height, read::member_of(&ChainState(chain.clone()), &key)))
+        });
+        let (height, member) = read.await?;
+        let Some(member) = member? else {
+            self.count_bad(from);
+            return Err(RpcError::UnknownKey(height));
+        };
+        let account = account(member);
+        let mut book = self.book();
+        let open = book.open.entry(account).or_default();
+        if *open >= self.limits.calls_per_account_max {
+            let open = *open;
+            return Err(self.too_many(open, self.limits.calls_per_account_max));
+        }
+        *open += 1;
+        drop(book);
+        let room = Room { door: self.clone(), account, _of_all: of_all };
+        Ok(Caller { key, member, deadline, _room: room })
+    }
+
+    const fn too_many(&self, open: usize, limit: usize) -> RpcError {
+        RpcError::TooMany { what: "calls", open, limit }
+    }
+
+    /// The key of a valid token.
+    fn token(&self, headers: &HeaderMap, from: IpAddr) -> Result<PublicKey, RpcError> {
+        let value = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(RpcError::TokenMissing)?;
+        let now = tx::now();
+        if let Some(known) = self.book().good.get(token).filter(|known| now < known.expires) {
+            return Ok(known.key);
+        }
+        self.patience_with(from)?;
+        let verified = auth::verify(token, self.node.chain_id(), now);
+        let caller = verified.inspect_err(|_| self.count_bad(from))?;
+        self.remember(token, caller, now);
+        Ok(caller.key)
+    }
+
+    fn remember(&self, token: &str, caller: auth::Caller, now: TimestampMs) {
+        let mut book = self.book();
+        let token: Arc<str> = token.into();
+        if book.good.insert(token.clone(), caller).is_none() {
+            book.good_order.push_back(token);
+        }
+        // The oldest goes when there are too many; what has expired goes on the way.
+        while let Some(oldest) = book.good_order.front().cloned() {
+            let expired = book.good.get(&oldest).is_none_or(|caller| caller.expires <= now);
+            if book.good.len() <= GOOD_TOKENS_MAX && !expired {
+                break;
+            }
+            book.good.remove(&oldest);
+            book.good_order.pop_front();
+        }
+    }
+
+    fn patience_with(&self, from: IpAddr) -> Result<(), RpcError> {
+        let limit = self.limits.bad_tokens_max;
+        match self.book().bad.get(&from) {
+            Some((since, count)) if since.elapsed() < BAD_TOKENS_WINDOW && *count >= limit => {
+                Err(RpcError::BadTokens { from, limit, seconds: BAD_TOKENS_WINDOW.as_secs() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count_bad(&self, from: IpAddr) {
+        let mut book = self.book();
+        if book.bad.len() >= BAD_ADDRESSES_MAX {
+            book.bad.retain(|_, (since, _)| since.elapsed() < BAD_TOKENS_WINDOW);
+        }
+        if book.bad.len() >= BAD_ADDRESSES_MAX {
+            book.bad.clear(); // as many at once are no single caller's doing
+        }
+        let (since, count) = book.bad.entry(from).or_insert_with(|| (Instant::now(), 0));
+        if since.elapsed() >= BAD_TOKENS_WINDOW {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count = count.saturating_add(1);
+    }
+}
+
+/// Whose bad tokens are counted together: an IPv4 address, or the network of an IPv6 one, which its owner has whole.
+fn network_of(from: Option<SocketAddr>) -> IpAddr {
+    match from.map(|from| from.ip().to_canonical()) {
+        Some(IpAddr::V6(address)) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        Some(address @ IpAddr::V4(_)) => address,
+        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// A service behind the door.
+#[derive(Debug, Clone)]
+pub(super) struct Guarded<S> {
+    inner: S,
+    door: Arc<Door>,
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let door = self.door.clone();
+        // The one that was polled ready is called, its copy stays.
+        let copy = self.inner.clone();
+        let mut inner = core::mem::replace(&mut self.inner, copy);
+        Box::pin(async move {
+            let deadline = Instant::now() + patience(request.headers(), door.limits.wait_max);
+            let from = request.extensions().get::<listen::Remote>().map(|remote| remote.0);
+            let served = tokio::time::timeout_at(deadline, async {
+                let caller = Arc::new(door.admit(request.headers(), from, deadline).await?);
+                request.extensions_mut().insert(caller.clone());
+                let response = inner.call(request).await;
+                drop(caller); // a stream holds its own
+                Ok(response)
+            });
+            let error = match door.stop.run_until_cancelled(served).await {
+                Some(Ok(Ok(Ok(response)))) => return Ok(with_reason(response)),
+                Some(Ok(Ok(Err(never)))) => match never {},
+                Some(Ok(Err(error))) => error,
+                Some(Err(_)) => RpcError::Deadline,
+                None => NodeError::Stopping.into(),
+            };
+            Ok(Status::from(error).into_http())
+        })
+    }
+}
+
+/// An error that tonic made itself gets a reason like all others.
+fn with_reason(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    let bare = headers.contains_key("grpc-status") && !headers.contains_key("grpc-status-details-bin");
+    match bare.then(|| Status::from_header_map(headers)).flatten() {
+        Some(status) if status.code() != Code::Ok => Status::from(RpcError::Transport(status)).into_http(),
+        _ => response,
+    }
+}
+
+/// How long a call may take: less than its own time-out, so that the answer arrives before the caller gives up.
+fn patience(headers: &HeaderMap, most: Duration) -> Duration {
+    let asked = headers.get("grpc-timeout").and_then(|value| timeout(value.to_str().ok()?));
+    let kept = |asked: Duration| asked - (asked / 10).min(WAY_BACK);
+    asked.map_or(most, |asked| kept(asked).min(most))
+}
+
+/// `grpc-timeout`: at most eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3_600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calls_deadline_leaves_time_for_the_answer() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            patience(&headers, Duration::from_secs(60))
+        };
+        assert_eq!(of("2S"), Duration::from_millis(1_900));
+        assert_eq!(of("100m"), Duration::from_millis(90));
+        assert_eq!(of("10u"), Duration::from_micros(9));
+        for too_long_or_none in ["99999999H", "1000000000S", "S", "", "5", "-1S", "1x", "1µ"] {
+            let headers_refuse = too_long_or_none.parse::<tonic::codegen::http::HeaderValue>().is_err();
+            assert!(headers_refuse || of(too_long_or_none) == Duration::from_secs(60), "{too_long_or_none}");
+        }
+        assert_eq!(patience(&HeaderMap::new(), Duration::from_secs(60)), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_caller() {
+        let of = |text: &str| network_of(Some(SocketAddr::new(text.parse().unwrap(), 1)));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+    }
+}

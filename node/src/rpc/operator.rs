@@ -1,0 +1,80 @@
+//! How the node is, for whoever operates it.
+
+use std::time::Instant;
+
+use epione_chaincode::identity::Member;
+use epione_proto::convert::raw;
+use epione_proto::v1::{self as pb, operator_service_server::OperatorService};
+use epione_types::ValidatorIndex;
+use tonic::{Request, Response, Status};
+
+use super::door::caller;
+use super::error::RpcError;
+use crate::handle::NodeHandle;
+
+/// What the replica says when it waits for nothing in particular.
+const IDLE: &str = "transactions";
+
+#[derive(Debug, Clone)]
+pub(super) struct Operator {
+    pub(super) node: NodeHandle,
+    pub(super) since: Instant,
+}
+
+#[tonic::async_trait]
+impl OperatorService for Operator {
+    /// For the administrators of the node's own hospital.
+    async fn get_node_status(
+        &self,
+        request: Request<pb::GetNodeStatusRequest>,
+    ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
+        let node = &self.node;
+        let (me, set) = (node.validator(), &node.genesis().validators);
+        let own = set.get(me).map(|validator| Member::Admin(validator.organisation));
+        if own != Some(caller(&request)?.member) {
+            return Err(RpcError::NotAllowed.into());
+        }
+        let status = node.status();
+        let (driver, waiting, head) = (&status.driver, &status.driver.waiting, &status.head);
+        let halted = driver.fault.clone().or_else(|| waiting.halted.as_ref().map(|halt| format!("{halt:?}")));
+        let role = match &halted {
+            Some(_) => pb::NodeRole::Halted,
+            None if waiting.primary == me => pb::NodeRole::Primary,
+            None => pb::NodeRole::Backup,
+        };
+        let idle = waiting.text == IDLE;
+        let waiting_for = halted.unwrap_or_else(|| if idle { String::new() } else { waiting.text.clone() });
+        let peer = |peer: crate::network::PeerStatus| {
+            let index = ValidatorIndex(peer.index.0);
+            let validator = set.get(index);
+            pb::Peer {
+                validator: validator.map(|_| index.0.into()),
+                network_key: raw(peer.key),
+                org_id: validator.map(|validator| raw(validator.organisation.0)).unwrap_or_default(),
+                connected: peer.link.is_some(),
+                rtt_us: peer.link.and_then(|link| u64::try_from(link.rtt?.as_micros()).ok()),
+                low: driver.peers_low.get(&index).map_or(0, |low| low.0),
+            }
+        };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Ok(Response::new(pb::GetNodeStatusResponse {
+            chain_id: raw(node.chain_id().0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: role.into(),
+            validator: Some(me.0.into()),
+            epoch: waiting.epoch.0,
+            view: waiting.view.0,
+            asked_view: waiting.asked.0,
+            low: waiting.low.0,
+            delivered_height: waiting.delivered.0,
+            height: head.height.0,
+            block_time_ms: head.timestamp.0,
+            state_root: raw(head.state_root.0),
+            mempool_transactions: count(driver.pool.txs),
+            mempool_bytes: count(driver.pool.bytes),
+            waiting_for,
+            peers: node.peers().into_iter().map(peer).collect(),
+            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+}
