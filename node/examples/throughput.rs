@@ -56,6 +56,7 @@ async fn main() {
             log_format: LogFormat::Text,
             settings: Settings::default(),
             store_cache_bytes: 64 << 20,
+            inbox: 1_024,
         };
         nodes.push(Node::start(config).await.unwrap());
     }

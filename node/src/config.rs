@@ -45,6 +45,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest certificate or key file, in bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// Inputs that wait for the driver.
+const INBOX: usize = 1_024;
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -98,6 +101,8 @@ pub struct Config {
     pub settings: Settings,
     /// Page cache of the ledger, in bytes.
     pub store_cache_bytes: u64,
+    /// Inputs that wait for the driver; whoever brings more waits. At least 1.
+    pub inbox: usize,
 }
 
 impl Config {
@@ -378,6 +383,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         log_format,
         settings: Settings { pool, log_bytes_max },
         store_cache_bytes,
+        inbox: INBOX,
         genesis,
     })
 }

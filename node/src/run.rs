@@ -42,8 +42,6 @@ use crate::threads::{self, LaneThreads};
 use crate::validate::parse;
 use crate::workers::{ServeLane, VerifyLane, WriteLane};
 
-/// Inputs that wait for the driver; whoever brings more waits.
-const INBOX: usize = 1_024;
 /// Inputs of one round: they share one sync.
 const ROUND_MAX: usize = 1_024;
 /// How often the driver is woken without an input.
@@ -246,7 +244,7 @@ impl Node {
         })
         .await?;
 
-        let (inbox, inputs) = mpsc::channel(INBOX);
+        let (inbox, inputs) = mpsc::channel(config.inbox.max(1));
         let task = |error: std::io::Error| RunError::Task(error.to_string());
         let (lanes, mut threads) = threads::start(verify, write, serve, &inbox).map_err(task)?;
         let links = Links(network.clone());
