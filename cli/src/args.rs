@@ -526,7 +526,7 @@ pub(crate) enum Access {
     /// Access a record: decided, counted, and traced on the ledger. Exit code 3 if denied.
     #[command(after_help = "Examples:
   epione access record ID --role PHYSICIAN --purpose TREAT --as hospital1/doctor
-  epione access record ID --role PHYSICIAN --purpose BTG --emergency UNCONSCIOUS --as hospital1/doctor")]
+  epione access record ID --role PHYSICIAN --purpose BTG --emergency UNCONSCIOUS --written reason.txt --as hospital1/doctor")]
     Record {
         #[command(flatten)]
         access: AccessArgs,
@@ -556,8 +556,11 @@ pub(crate) struct AccessArgs {
     #[arg(long, default_value = "TREAT")]
     pub(crate) purpose: Purpose,
     /// Grounds of an emergency access (purpose BTG).
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", requires = "written")]
     pub(crate) emergency: Option<EmergencyReason>,
+    /// The reason in writing, for an emergency access. It stays here: a commitment to FILE.salted, made of it, is sent.
+    #[arg(long, value_name = "FILE", requires = "emergency")]
+    pub(crate) written: Option<PathBuf>,
     /// The study, for research.
     #[arg(long)]
     pub(crate) study: Option<String>,

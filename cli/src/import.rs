@@ -102,8 +102,8 @@ pub(crate) fn keep_record(folder: &Path, id: &str, file: &RecordFile) -> Result<
     write(&folder.join(format!("{id}.record")), file.bytes())
 }
 
-/// Readable by its owner alone.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+/// A new file, readable by its owner alone.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file =

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use epione_client::fhir::RecordFile;
 use epione_client::tx::{now, random_id};
 use epione_types::call::{
     DataPeriod, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess, Rule,
@@ -14,7 +15,7 @@ use epione_types::{Domain, Hash, TimestampMs};
 use crate::args;
 use crate::book::Book;
 use crate::error::{About as _, CliError};
-use crate::time;
+use crate::{import, time};
 
 /// Tag of the hash of a document (a privacy notice, a signed consent) that stays off the ledger.
 const DOCUMENT: Domain = Domain::new("epione/document/v1");
@@ -143,7 +144,8 @@ pub(crate) fn rule(kind: GrantKind, args: &args::Rule, book: &Book) -> Result<Ru
 
 /// An access as it is asked for.
 pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> {
-    let emergency = args.emergency.map(|reason| Emergency { reason, text_commitment: None });
+    let commitment = args.written.as_deref().map(written).transpose()?;
+    let emergency = args.emergency.map(|reason| Emergency { reason, text_commitment: commitment });
     Ok(RecordAccess {
         record: id("record", &args.record)?,
         role: args.role,
@@ -155,6 +157,28 @@ pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> 
         emergency,
         attestation: None,
     })
+}
+
+/// Commits to a written reason. The salted copy, which opens the commitment, is kept beside it; the same one is used again.
+fn written(path: &Path) -> Result<Hash, CliError> {
+    let salted = path.with_added_extension("salted");
+    let bytes = match std::fs::read(&salted) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let file = RecordFile::new(&salt()?, &import::read(path)?);
+            import::write(&salted, file.bytes())?;
+            file.bytes().to_vec()
+        }
+        Err(error) => return Err(error).about(salted.display()),
+    };
+    Ok(Domain::COMMITMENT.hash(&bytes))
+}
+
+/// Thirty-two random bytes.
+pub(crate) fn salt() -> Result<[u8; 32], CliError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).about("no randomness from the operating system")?;
+    Ok(salt)
 }
 
 /// The genesis of a file.

@@ -268,8 +268,8 @@ async fn what_was_answered_committed_is_there_everywhere_and_once() {
         known = lines.len() as u64;
         let mut all = Vec::new();
         for node in 0..network.len() {
-            let voting = keys::read(&network.layout().node(node).join("voting.key")).unwrap();
-            let client = nodes.client(node, &voting);
+            let admin = keys::read(&network.layout().admin_key(node)).unwrap();
+            let client = nodes.client(node, &admin);
             let found = receipts(client.clone(), ids.iter().copied().collect()).await;
             for (id, height, index) in &lines {
                 let receipt = &found[id];

@@ -79,7 +79,10 @@ fn enrol_register_grant_access_revoke_prove() {
     assert_eq!(text(&ask("record").ok().json(), "grant"), text(&granted, "grant"));
     net.as_("patients/anna", &["consent", "revoke", &text(&granted, "grant"), "--patient", "anna"]).ok();
     assert_eq!(text(&ask("record").fails(3, &[]).json(), "decision"), "DENY");
+    let written = net.file("reason.txt", b"found unconscious, no contact person");
     let args = ["access", "record", &record, "--purpose", "BTG", "--emergency", "UNCONSCIOUS"];
+    net.as_("hospital1/doctor", &args).fails(2, &["--written"]);
+    let args = [args.as_slice(), &["--written", arg(&written)]].concat();
     assert_eq!(text(&net.as_("hospital1/doctor", &args).ok().json(), "reason"), "PERMIT_BREAK_GLASS");
     let events = net.as_("patients/anna", &["access", "list", "anna"]).ok().json();
     let decisions: Vec<&str> =

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use epione_node::config::{self, Config};
+use epione_node::rpc::{Limits, Server};
 use epione_node::run::{self, Node as RunningNode};
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -50,6 +51,15 @@ async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError
         error!(%error, "the node does not start");
         CliError::failed(error.to_string())
     })?;
+    let served = Server::start(node.handle().clone(), &config.grpc, config.operator, Limits::default()).await;
+    let server = match served {
+        Ok(server) => server,
+        Err(failure) => {
+            error!(error = %failure, "the node does not serve");
+            node.shutdown().await.about("the node did not stop cleanly")?;
+            return Err(CliError::failed(failure.to_string()));
+        }
+    };
     let stdin = end_of_stdin(stop_with_stdin);
     let why = tokio::select! {
         signal = run::signal() => { signal.about("signals")?; "a signal" }
@@ -58,6 +68,7 @@ async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError
     };
     info!(why, "stopping");
     let defect = why == "a defect";
+    server.shutdown().await;
     node.shutdown().await.about("the node did not stop cleanly")?;
     if defect {
         Err(CliError::failed("the node stopped because of a defect: see its log"))

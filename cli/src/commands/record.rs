@@ -94,9 +94,7 @@ async fn register_one(args: &RecordRegister, body: &[u8]) -> Result<Shown, CliEr
     let category = args.category.ok_or_else(|| needed("--category"))?;
     let service_month = args.month.ok_or_else(|| needed("--month"))?;
     let session = Session::open(&args.write.connect).await?;
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt).about("no randomness from the operating system")?;
-    let file = RecordFile::new(&salt, body);
+    let file = RecordFile::new(&request::salt()?, body);
     let mut labels = args.labels.clone();
     labels.sort_unstable();
     labels.dedup();

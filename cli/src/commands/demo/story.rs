@@ -45,7 +45,7 @@ impl Consent {
     }
 }
 
-fn access(record: RecordId, emergency: Option<EmergencyReason>) -> RecordAccess {
+fn access(record: RecordId, emergency: Option<Emergency>) -> RecordAccess {
     RecordAccess {
         record,
         role: Role::Physician,
@@ -54,7 +54,7 @@ fn access(record: RecordId, emergency: Option<EmergencyReason>) -> RecordAccess 
         study: None,
         link: None,
         mandate: None,
-        emergency: emergency.map(|reason| Emergency { reason, text_commitment: None }),
+        emergency,
         attestation: None,
     }
 }
@@ -64,26 +64,25 @@ pub(super) async fn consent(cast: &Cast) -> Result<Consent, CliError> {
     let (anna, foreign) = (cast.anna()?, cast.hospital(1)?);
     let mut told = Vec::new();
     let mut latencies = Vec::new();
-    let mut ask =
-        async |what: &str, emergency: Option<EmergencyReason>, wanted: Decision, why: Option<Reason>| {
-            let done =
-                commit(&foreign.client, &foreign.doctor, Call::RecordAccess(access(anna.record, emergency)))
-                    .await?;
-            let decided = done.receipt.events.iter().find_map(|event| {
-                let Event::AccessDecided { decision, reason, .. } = event else { return None };
-                Some((*decision, *reason))
-            });
-            let Some((decision, reason)) = decided else {
-                return Err(CliError::failed("an access without a decision"));
-            };
-            must(decision == wanted && why.is_none_or(|why| why == reason), || {
-                format!("{what}: {decision} ({reason}), wanted {wanted}")
-            })?;
-            say(format_args!("{what}: {decision} ({reason}) in block {}", done.receipt.height));
-            told.push(json!(format!("{what}: {decision}")));
-            latencies.push(done.latency);
-            Ok::<Final, CliError>(done)
+    let mut ask = async |what: &str, emergency: Option<Emergency>, wanted: Decision, why: Option<Reason>| {
+        let done =
+            commit(&foreign.client, &foreign.doctor, Call::RecordAccess(access(anna.record, emergency)))
+                .await?;
+        let decided = done.receipt.events.iter().find_map(|event| {
+            let Event::AccessDecided { decision, reason, .. } = event else { return None };
+            Some((*decision, *reason))
+        });
+        let Some((decision, reason)) = decided else {
+            return Err(CliError::failed("an access without a decision"));
         };
+        must(decision == wanted && why.is_none_or(|why| why == reason), || {
+            format!("{what}: {decision} ({reason}), wanted {wanted}")
+        })?;
+        say(format_args!("{what}: {decision} ({reason}) in block {}", done.receipt.height));
+        told.push(json!(format!("{what}: {decision}")));
+        latencies.push(done.latency);
+        Ok::<Final, CliError>(done)
+    };
     ask("a foreign doctor asks", None, Decision::Deny, None).await?;
 
     let grant = request::new_id(GrantId)?;
@@ -114,7 +113,9 @@ pub(super) async fn consent(cast: &Cast) -> Result<Consent, CliError> {
     say(format_args!("the patient revokes in block {}", revoked.receipt.height));
     ask("after the revocation", None, Decision::Deny, None).await?;
 
-    let emergency = Some(EmergencyReason::Unconscious);
+    // A commitment stands for the reason in writing, which stays with the hospital.
+    let text_commitment = Some(request::empty_commitment()?);
+    let emergency = Some(Emergency { reason: EmergencyReason::Unconscious, text_commitment });
     let opened = ask("in an emergency", emergency, Decision::Permit, Some(Reason::PermitBreakGlass)).await?;
     must(opened.receipt.events.iter().any(|event| matches!(event, Event::OverrideOpened { .. })), || {
         "the emergency access opened no override".to_owned()
