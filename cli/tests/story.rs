@@ -52,7 +52,7 @@ fn enrol_register_grant_access_revoke_prove() {
     assert_eq!((rows.as_array().unwrap().len(), text(&rows[0], "record")), (1, record.clone()));
     let shown = net.as_("patients/anna", &["record", "show", &record]).ok().json();
     assert_eq!((text(&shown, "category"), text(&shown, "month")), ("LAB".to_owned(), "2026-07".to_owned()));
-    net.as_("hospital2/doctor", &["record", "show", &record]).fails(1, &["PERMISSION_DENIED"]);
+    net.as_("hospital2/doctor", &["record", "show", &record]).fails(1, &["NOT_ALLOWED"]);
 
     // Denied, granted, permitted, revoked, denied.
     let ask = |verb: &str| {

@@ -334,12 +334,14 @@ impl Network {
             let mut view = None;
             let mut late = None;
             for report in &reports {
-                match report.in_consensus(others) {
-                    Ok(found) if *view.get_or_insert(found) == found => {}
-                    Ok(found) => {
-                        late = late.or(Some((report, format!("is in view {found}, others are not"))))
-                    }
-                    Err(reason) => late = late.or(Some((report, reason))),
+                let reason = match report.in_consensus(others) {
+                    Ok(found) if *view.get_or_insert(found) == found => continue,
+                    Ok(found) => format!("is in view {found}, others are not"),
+                    Err(reason) => reason,
+                };
+                // One that has ended is why the others wait.
+                if late.is_none() || !report.running {
+                    late = Some((report, reason));
                 }
             }
             let Some((report, reason)) = late else { return Ok(()) };

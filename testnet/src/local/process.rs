@@ -100,7 +100,10 @@ fn birth(pid: u32) -> Option<String> {
     let state = fields.next()?;
     let ticks = fields.nth(18)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    (!matches!(state, "Z" | "X")).then(|| format!("{}:{ticks}", boot.trim()))
+    // The first thread is gone before the others are, and its files with the last one only: the ports are still held.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let ended = matches!(state, "Z" | "X") && threads() <= 1;
+    (!ended).then(|| format!("{}:{ticks}", boot.trim()))
 }
 
 /// When a process was born. None if it does not run, or has ended and waits to be reaped.
