@@ -44,28 +44,31 @@ fn is_synced(height: Height, lows: impl Iterator<Item = Height>, set: &Validator
     height.plus(set.params.window) >= sure
 }
 
-/// Keeps the health service's answers up to date until `stop`.
+/// What the health service says of these services, and of the server as a whole, whose name is empty.
+pub(super) async fn tell(reporter: &HealthReporter, services: &[&'static str], serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for name in services.iter().chain(&[""]) {
+        reporter.set_service_status(*name, status).await;
+    }
+}
+
+/// Keeps its answers up to date until `stop`.
 pub(super) async fn report(
     node: NodeHandle,
     reporter: HealthReporter,
     services: &'static [&'static str],
     stop: CancellationToken,
 ) {
-    let mut told = None;
-    loop {
-        let serving = readiness(&node).serving && !stop.is_cancelled();
-        if told.replace(serving) != Some(serving) {
-            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-            // The empty name stands for the whole server.
-            for name in services.iter().chain(&[""]) {
-                reporter.set_service_status(*name, status).await;
-            }
-        }
-        if stop.is_cancelled() {
-            return;
+    let mut told = false;
+    while !stop.is_cancelled() {
+        let serving = readiness(&node).serving;
+        if serving != told {
+            told = serving;
+            tell(&reporter, services, serving).await;
         }
         let _ = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await;
     }
+    tell(&reporter, services, false).await;
 }
 
 #[cfg(test)]

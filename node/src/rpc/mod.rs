@@ -172,6 +172,7 @@ impl Server {
         let (public_door, public_address) = bind(grpc.listen).await?;
         let (operator_door, operator_address) = bind(operator).await?;
         let (reporter, health) = tonic_health::server::health_reporter();
+        health::tell(&reporter, PUBLIC_SERVICES, false).await; // until somebody has looked
         // Asked most when the node is not well.
         reporter.set_service_status(operator_api::SERVICE_NAME, ServingStatus::Serving).await;
         let door = Door::new(node.clone(), limits.clone(), stop.clone());

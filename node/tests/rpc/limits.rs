@@ -1,0 +1,67 @@
+//! What one organisation takes up is refused to it and not to the others.
+
+use epione_node::rpc::Limits;
+use epione_proto::ApiError;
+use epione_proto::v1 as pb;
+use epione_proto::v1::event_service_client::EventServiceClient;
+use epione_proto::v1::ledger_service_client::LedgerServiceClient;
+use tonic::Code;
+
+use crate::world::{World, soon, told};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_is_counted_by_organisation_and_given_back() {
+    let world = World::new(Limits { calls_per_account_max: 2, ..Limits::default() }).await;
+    let subscribe = async |who: &str| {
+        let mut client = EventServiceClient::new(world.channel());
+        let request = pb::SubscribeRequest { start: None, filter: None };
+        soon(client.subscribe(world.by(who, request))).await
+    };
+    // Two streams of one clinic, by different members.
+    let first = subscribe("drC").await.unwrap();
+    let second = subscribe("clinic.admin").await.unwrap();
+    let refused = subscribe("drC").await.unwrap_err();
+    assert_eq!(told(&refused), (Code::ResourceExhausted, "TOO_MANY_CALLS".to_owned()));
+    assert!(ApiError::from(&refused).retry_after.is_some());
+    let mut ledger = LedgerServiceClient::new(world.channel());
+    let ask = || pb::GetStatusRequest {};
+    assert_eq!(told(&soon(ledger.get_status(world.by("drC", ask()))).await.unwrap_err()).1, "TOO_MANY_CALLS");
+    // The others are served.
+    for other in ["drA", "anna"] {
+        soon(ledger.get_status(world.by(other, ask()))).await.unwrap();
+        drop(subscribe(other).await.unwrap());
+    }
+    // Whoever leaves makes room.
+    drop(first);
+    soon(async {
+        while ledger.get_status(world.by("drC", ask())).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(second);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_refuses_and_one_that_is_silent_is_let_go() {
+    let limits =
+        Limits { calls_max: 1, silence_max: std::time::Duration::from_millis(300), ..Limits::default() };
+    let world = World::empty(limits).await;
+    let mut events = EventServiceClient::new(world.channel());
+    let request = pb::SubscribeRequest { start: None, filter: None };
+    let stream = soon(events.subscribe(world.by("hospital0.admin", request))).await.unwrap();
+    let mut ledger = LedgerServiceClient::new(world.channel());
+    let refused =
+        soon(ledger.get_status(world.by("hospital0.admin", pb::GetStatusRequest {}))).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::ResourceExhausted, "TOO_MANY_CALLS".to_owned()));
+    drop(stream);
+
+    // A connection that never says a word is closed.
+    let address = world.endpoint().trim_start_matches("https://").to_owned();
+    let mut mute = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut buffer = [0; 1];
+    let read = soon(tokio::io::AsyncReadExt::read(&mut mute, &mut buffer)).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    world.stop().await;
+}

@@ -1,0 +1,318 @@
+//! Who may read what.
+
+use epione_node::rpc::Limits;
+use epione_proto::ApiError;
+use epione_proto::convert::{code_to_wire, raw};
+use epione_proto::v1::audit_service_client::AuditServiceClient;
+use epione_proto::v1::consent_service_client::ConsentServiceClient;
+use epione_proto::v1::identity_service_client::IdentityServiceClient;
+use epione_proto::v1::ledger_service_client::LedgerServiceClient;
+use epione_proto::v1::record_service_client::RecordServiceClient;
+use epione_proto::v1::{self as pb, member::Member as MemberKind};
+use epione_types::call::{Call, GrantKind, RevokeGrant};
+use epione_types::codes::{Decision, Reason};
+use epione_types::{Genesis, Height};
+use tonic::{Code, Status};
+
+use crate::support::{id16, key};
+use crate::world::{World, access, grant, grant_call, org, patient, record, record_call, soon, told};
+
+/// What a caller gets of anna, and of a patient and a record that do not exist: the name of each read and its answer.
+async fn looks(
+    world: &World,
+    who: &str,
+    patient_name: &str,
+    record_name: &str,
+) -> Vec<(&'static str, Result<usize, Status>)> {
+    let channel = world.channel();
+    let id = || raw(patient(patient_name).0);
+    let mut identity = IdentityServiceClient::new(channel.clone());
+    let mut records = RecordServiceClient::new(channel.clone());
+    let mut consent = ConsentServiceClient::new(channel.clone());
+    let mut audit = AuditServiceClient::new(channel.clone());
+    let mut ledger = LedgerServiceClient::new(channel);
+    let got_patient =
+        soon(identity.get_patient(world.by(who, pb::GetPatientRequest { patient_id: id(), options: None })))
+            .await;
+    let got_record = soon(records.get_record(
+        world.by(who, pb::GetRecordRequest { record_id: raw(record(record_name).0), options: None }),
+    ))
+    .await;
+    let listed = soon(
+        records
+            .list_records(world.by(who, pb::ListRecordsRequest { patient_id: id(), ..Default::default() })),
+    )
+    .await;
+    let grants = soon(
+        consent.list_grants(world.by(who, pb::ListGrantsRequest { patient_id: id(), ..Default::default() })),
+    )
+    .await;
+    let accesses = soon(audit.list_access_events(
+        world.by(who, pb::ListAccessEventsRequest { patient_id: id(), ..Default::default() }),
+    ))
+    .await;
+    let overrides =
+        soon(audit.list_overrides(
+            world.by(who, pb::ListOverridesRequest { patient_id: id(), ..Default::default() }),
+        ))
+        .await;
+    let prove = |key: Vec<u8>| pb::GetProofRequest { key: key.into(), height: 0 };
+    let key = epione_chaincode::keys::patient(patient(patient_name)).as_bytes().to_vec();
+    let proof = soon(ledger.get_proof(world.by(who, prove(key)))).await;
+    let key = epione_chaincode::keys::record(record(record_name)).as_bytes().to_vec();
+    let record_proof = soon(ledger.get_proof(world.by(who, prove(key)))).await;
+    vec![
+        ("patient", got_patient.map(|_| 1)),
+        ("record", got_record.map(|_| 1)),
+        ("records", listed.map(|found| found.into_inner().records.len())),
+        ("grants", grants.map(|found| found.into_inner().grants.len())),
+        ("accesses", accesses.map(|found| found.into_inner().events.len())),
+        ("overrides", overrides.map(|found| found.into_inner().overrides.len())),
+        ("proof of the patient", proof.map(|_| 1)),
+        ("proof of the record", record_proof.map(|_| 1)),
+    ]
+}
+
+fn counts(looks: &[(&str, Result<usize, Status>)]) -> Vec<Option<usize>> {
+    let count = |(name, look): &(&str, Result<usize, Status>)| match look {
+        Ok(count) => Some(*count),
+        Err(status) => {
+            assert_eq!(told(status), (Code::PermissionDenied, "NOT_ALLOWED".to_owned()), "{name}");
+            None
+        }
+    };
+    looks.iter().map(count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_sees_what_is_theirs_and_nothing_tells_hidden_from_absent() {
+    let world = World::new(Limits::default()).await;
+    // drC asks and is denied; anna forbids drC karl's doctor's other record; then grants.
+    world.ok(&["drC"], Call::RecordAccess(access("anna1"))).await;
+    let all = |records, grants, accesses| {
+        vec![Some(1), Some(1), Some(records), Some(grants), Some(accesses), Some(0), Some(1), Some(1)]
+    };
+    let nothing = vec![None; 8];
+    let see = async |who| counts(&looks(&world, who, "anna", "anna1").await);
+    assert_eq!(see("anna").await, all(1, 0, 1), "the patient");
+    assert_eq!(see("drA").await, all(1, 0, 1), "cares");
+    assert_eq!(see("audA").await, all(1, 0, 1), "audits");
+    for stranger in ["drC", "clinic.admin"] {
+        assert_eq!(see(stranger).await, nothing, "{stranger}");
+        // The very same words for a patient that there is none of.
+        let there = looks(&world, stranger, "anna", "anna1").await;
+        let nowhere = looks(&world, stranger, "nobody", "nobody1").await;
+        for ((name, hidden), (_, absent)) in there.iter().zip(&nowhere) {
+            let (hidden, absent) = (hidden.as_ref().unwrap_err(), absent.as_ref().unwrap_err());
+            assert_eq!(ApiError::from(hidden), ApiError::from(absent), "{name}");
+        }
+    }
+    // A grant opens what it names, until it is revoked.
+    world.ok(&["drA"], record_call("anna", "anna2")).await;
+    world.ok(&["anna"], grant_call("anna", "for drC", GrantKind::Permit)).await;
+    assert_eq!(see("drC").await, all(2, 1, 1), "a grantee: their own access");
+    assert_eq!(see("clinic.admin").await, nothing, "the grant is drC's, not the clinic's");
+    let revoke = RevokeGrant { patient: patient("anna"), grant: grant("for drC"), document: None };
+    world.ok(&["anna"], Call::RevokeGrant(revoke)).await;
+    assert_eq!(see("drC").await, nothing);
+    assert_eq!(see("anna").await, all(2, 1, 1), "revoked grants stay in the patient's list");
+    // A patient sees nothing of another.
+    assert_eq!(counts(&looks(&world, "anna", "karl", "karl1").await), nothing);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_is_checked_with_the_public_reason_and_a_denial_tells_nothing() {
+    let world = World::new(Limits::default()).await;
+    let mut consent = ConsentServiceClient::new(world.channel());
+    let mut check = async |who: &str, name: &str| {
+        let request = pb::CheckAccessRequest { access: Some((&access(name)).into()), options: None };
+        let answer = soon(consent.check_access(world.by(who, request))).await.unwrap().into_inner();
+        (answer.decision, answer.reason, answer.grant_id)
+    };
+    let (permit, deny) = (code_to_wire(Decision::Permit), code_to_wire(Decision::Deny));
+    let denied = (deny, code_to_wire(Reason::AccessDenied), None);
+    assert_eq!(check("drC", "anna1").await, denied);
+    assert_eq!(check("drC", "nobody1").await, denied, "no such record: the same words");
+    assert_eq!(check("drA", "anna1").await.0, permit);
+    world.ok(&["anna"], grant_call("anna", "g", GrantKind::Permit)).await;
+    let granted = (permit, code_to_wire(Reason::PermitGrant), Some(raw(grant("g").0)));
+    assert_eq!(check("drC", "anna1").await, granted);
+    world.ok(&["anna"], grant_call("anna", "never", GrantKind::Deny)).await;
+    assert_eq!(check("drC", "anna1").await, denied);
+
+    // What was decided stands in the audit trail: the patient reads why, the requester does not.
+    world.ok(&["drC"], Call::RecordAccess(access("anna1"))).await;
+    let mut audit = AuditServiceClient::new(world.channel());
+    let list = || pb::ListAccessEventsRequest { patient_id: raw(patient("anna").0), ..Default::default() };
+    let reasons = |answer: tonic::Response<pb::ListAccessEventsResponse>| -> Vec<i32> {
+        answer.into_inner().events.iter().map(|event| event.reason).collect()
+    };
+    let precise = reasons(soon(audit.list_access_events(world.by("anna", list()))).await.unwrap());
+    assert_eq!(precise, [code_to_wire(Reason::DenyExplicit)]);
+    let own = soon(audit.list_access_events(world.by("drC", list()))).await.map(reasons);
+    if let Ok(own) = own {
+        assert_eq!(own, [code_to_wire(Reason::AccessDenied)]);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_come_in_pages_that_lose_and_repeat_nothing() {
+    let world = World::new(Limits::default()).await;
+    let mut ids = vec![record("anna1").0.to_vec()];
+    for number in 2..=7 {
+        let name = format!("anna{number}");
+        world.ok(&["drA"], record_call("anna", &name)).await;
+        ids.push(record(&name).0.to_vec());
+    }
+    ids.sort_unstable();
+    let mut records = RecordServiceClient::new(world.channel());
+    let list = |page_size, page_token: bytes::Bytes| pb::ListRecordsRequest {
+        patient_id: raw(patient("anna").0),
+        page: Some(pb::PageRequest { page_size, page_token }),
+        options: None,
+    };
+    for size in [1, 3, 7, 500] {
+        let (mut found, mut token) = (Vec::new(), bytes::Bytes::new());
+        loop {
+            let page =
+                soon(records.list_records(world.by("anna", list(size, token)))).await.unwrap().into_inner();
+            assert!(page.records.len() <= size as usize);
+            found.extend(page.records.iter().map(|record| record.record_id.to_vec()));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(found, ids, "by {size}");
+    }
+    let with_proof = pb::ReadOptions { min_height: 0, with_proof: true };
+    let proven = pb::ListRecordsRequest { options: Some(with_proof), ..list(1, bytes::Bytes::new()) };
+    let refusals = [
+        (list(501, bytes::Bytes::new()), "OUT_OF_RANGE", "page.page_size"),
+        (list(1, b"rbp/another list".as_ref().into()), "BAD_PAGE_TOKEN", "page.page_token"),
+        (list(1, vec![b'r'; 300].into()), "BAD_PAGE_TOKEN", "page.page_token"),
+        (proven, "NO_PROOFS", "options.with_proof"),
+        (
+            pb::ListRecordsRequest { patient_id: vec![1; 15].into(), ..Default::default() },
+            "WRONG_LENGTH",
+            "patient_id",
+        ),
+    ];
+    for (request, reason, field) in refusals {
+        let error = ApiError::from(&soon(records.list_records(world.by("anna", request))).await.unwrap_err());
+        assert_eq!(
+            (error.code, error.reason.as_str(), error.field.as_str()),
+            (Code::InvalidArgument, reason, field)
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_enrolled_knows_who_is_who_and_reads_their_own_writes() {
+    let world = World::new(Limits::default()).await;
+    let mut identity = IdentityServiceClient::new(world.channel());
+    let members = [
+        ("clinic.admin", MemberKind::AdminOfOrgId(raw(org("clinic").0))),
+        ("anna", MemberKind::PatientId(raw(patient("anna").0))),
+        (
+            "drC",
+            MemberKind::Practitioner(pb::PractitionerRef {
+                org_id: raw(org("clinic").0),
+                practitioner_id: raw(id16("drC")),
+            }),
+        ),
+    ];
+    for (name, expected) in members {
+        let answer =
+            soon(identity.who_am_i(world.by(name, pb::WhoAmIRequest {}))).await.unwrap().into_inner();
+        assert_eq!(answer.public_key, raw(epione_types::Signer::public_key(&key(name)).0));
+        assert_eq!(answer.members, [pb::Member { member: Some(expected) }], "{name}");
+    }
+    // With a proof that the SDK's verifier accepts, as of a certified block.
+    let options = Some(pb::ReadOptions { min_height: 0, with_proof: true });
+    let request = pb::GetOrgRequest { org_id: raw(org("clinic").0), options };
+    let answer = soon(identity.get_org(world.by("anna", request))).await.unwrap().into_inner();
+    let context = answer.context.unwrap();
+    let trust = epione_client::Trust::new(&world.genesis).unwrap();
+    let (value, header) = trust.value(context.proof.as_ref().unwrap()).unwrap();
+    assert_eq!((header.height.0, value.is_some()), (context.height, true));
+    assert_eq!(answer.org.unwrap().status(), pb::MemberStatus::Active);
+
+    let request = pb::GetPractitionerRequest {
+        org_id: raw(org("clinic").0),
+        practitioner_id: raw(id16("drA")),
+        options: None,
+    };
+    let missing = soon(identity.get_practitioner(world.by("anna", request))).await.unwrap_err();
+    assert_eq!(told(&missing), (Code::NotFound, "NOT_FOUND".to_owned()), "drA is of the hospital");
+    let receipt = world.ok(&["drA"], record_call("karl", "karl2")).await;
+    let get = |height: Height| pb::GetRecordRequest {
+        record_id: raw(record("karl2").0),
+        options: Some(pb::ReadOptions { min_height: height.0, with_proof: false }),
+    };
+    let mut records = RecordServiceClient::new(world.channel());
+    let read = soon(records.get_record(world.by("drA", get(receipt.height)))).await.unwrap().into_inner();
+    assert!(read.context.unwrap().height >= receipt.height.0);
+    let mut beyond = world.by("drA", get(receipt.height.plus(1_000)));
+    beyond.set_timeout(std::time::Duration::from_millis(200));
+    let late = soon(records.get_record(beyond)).await.unwrap_err();
+    assert_eq!(told(&late), (Code::Unavailable, "HEIGHT_NOT_REACHED".to_owned()));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_is_open_and_what_blocks_hold_is_for_overseers() {
+    let world = World::new(Limits::default()).await;
+    let mut ledger = LedgerServiceClient::new(world.channel());
+    let head = world.node.as_ref().unwrap().handle().progress().borrow().height.0;
+    let block =
+        |height, whole| pb::GetBlockRequest { height, with_transactions: whole, with_receipts: whole };
+    for who in ["anna", "drC", "clinic.admin", "drA"] {
+        let open = soon(ledger.get_block(world.by(who, block(1, false)))).await.unwrap().into_inner();
+        let open = open.block.unwrap();
+        assert!(open.batch.is_none() && open.receipts.is_empty() && open.transaction_count == 1, "{who}");
+        let refused = soon(ledger.get_block(world.by(who, block(1, true)))).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::PermissionDenied, "NOT_ALLOWED".to_owned()), "{who}");
+        // Accesses stand in the state too: nobody else proves anything of them.
+        let key = epione_chaincode::keys::accesses(patient("anna")).from().to_vec();
+        let request = pb::GetProofRequest { key: key.into(), height: 0 };
+        let refused = soon(ledger.get_proof(world.by(who, request))).await.unwrap_err();
+        assert_eq!(told(&refused).1, "NOT_ALLOWED", "{who}");
+    }
+    for who in ["hospital0.admin", "audA"] {
+        let whole = soon(ledger.get_block(world.by(who, block(1, true)))).await.unwrap().into_inner();
+        let whole = whole.block.unwrap();
+        assert!(whole.batch.is_some() && whole.receipts.len() == 1, "{who}");
+    }
+    let missing = soon(ledger.get_block(world.by("anna", block(head + 1, false)))).await.unwrap_err();
+    assert_eq!(told(&missing), (Code::NotFound, "NOT_FOUND".to_owned()));
+
+    let headers = pb::ListHeadersRequest { from_height: 2, page_size: 3 };
+    let headers = soon(ledger.list_headers(world.by("anna", headers))).await.unwrap().into_inner().headers;
+    let heights: Vec<u64> = headers.iter().map(|it| it.header.as_ref().unwrap().height).collect();
+    assert_eq!(heights, [2, 3, 4]);
+    let end = pb::ListHeadersRequest { from_height: u64::MAX, page_size: 0 };
+    assert!(soon(ledger.list_headers(world.by("anna", end))).await.unwrap().into_inner().headers.is_empty());
+
+    let genesis =
+        soon(ledger.get_genesis(world.by("anna", pb::GetGenesisRequest {}))).await.unwrap().into_inner();
+    let read: Genesis = serde_json::from_slice(&genesis.genesis_json).unwrap();
+    assert_eq!(
+        (read.chain_id(), genesis.chain_id),
+        (world.genesis.chain_id(), raw(world.genesis.chain_id().0))
+    );
+    let validators = |epoch| pb::GetValidatorsRequest { epoch };
+    let set = soon(ledger.get_validators(world.by("anna", validators(None)))).await.unwrap().into_inner();
+    assert_eq!(set.validators.unwrap().validators.len(), 1);
+    let none = soon(ledger.get_validators(world.by("anna", validators(Some(1))))).await.unwrap_err();
+    assert_eq!(told(&none).0, Code::NotFound);
+    let evidence = soon(ledger.list_evidence(world.by("anna", pb::ListEvidenceRequest { page: None }))).await;
+    assert!(evidence.unwrap().into_inner().evidence.is_empty());
+    let status =
+        soon(ledger.get_status(world.by("anna", pb::GetStatusRequest {}))).await.unwrap().into_inner();
+    assert!(status.height >= head && status.synced);
+    world.stop().await;
+}

@@ -1,0 +1,279 @@
+//! One validator with its server, and some people.
+
+use std::time::Duration;
+
+use epione_client::{Config as ClientConfig, EpioneClient, Trust, TxBuilder, auth, tx};
+use epione_node::config::{Config, Grpc, LogFormat};
+use epione_node::driver::Settings;
+use epione_node::rpc::{Limits, Server};
+use epione_node::run::Node;
+use epione_proto::ApiError;
+use epione_proto::v1 as pb;
+use epione_proto::v1::submission_service_client::SubmissionServiceClient;
+use epione_types::call::{
+    Call, CreateGrant, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
+    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, Rule,
+};
+use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
+use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId};
+use epione_types::{Genesis, Outcome, Receipt, SecretKey, SignedTx, Signer, ValidatorIndex};
+use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::support::{genesis, hash, id16, key};
+
+/// Long enough for anything on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("in time")
+}
+
+pub(crate) fn org(name: &str) -> OrgId {
+    OrgId(id16(name))
+}
+pub(crate) fn patient(name: &str) -> PatientId {
+    PatientId(id16(name))
+}
+pub(crate) fn record(name: &str) -> RecordId {
+    RecordId(id16(name))
+}
+pub(crate) fn grant(name: &str) -> GrantId {
+    GrantId(id16(name))
+}
+
+/// What a refusal says.
+pub(crate) fn told(status: &Status) -> (Code, String) {
+    let error = ApiError::from(status);
+    (error.code, error.reason)
+}
+
+pub(crate) struct World {
+    pub(crate) genesis: Genesis,
+    pub(crate) node: Option<Node>,
+    pub(crate) server: Option<Server>,
+    ca: String,
+    _dir: TempDir,
+}
+
+impl World {
+    /// One hospital, alone in the world.
+    pub(crate) async fn empty(limits: Limits) -> Self {
+        Self::first_of(1, limits).await
+    }
+
+    /// The first of `n` hospitals, the others of which are not there.
+    pub(crate) async fn first_of(n: usize, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let genesis = genesis(n);
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let ca = authority.self_signed(&authority_key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let tls_key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&tls_key, &issuer).unwrap().pem().into_bytes();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = Config {
+            genesis: genesis.clone(),
+            me: ValidatorIndex(0),
+            data_dir: dir.path().join("node"),
+            voting_key_file: dir.path().join("voting.key"),
+            voting_key: key("hospital0.validator"),
+            network_key: key("hospital0.network"),
+            grpc: Grpc {
+                listen: any,
+                certificate,
+                key: tls_key.serialize_pem().into_bytes(),
+                client_ca: None,
+            },
+            operator: any,
+            listen: any,
+            peers: Vec::new(),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+            settings: Settings::default(),
+            store_cache_bytes: 16 << 20,
+            inbox: 1_024,
+        };
+        let node = Node::start(config.clone()).await.unwrap();
+        let server = Server::start(node.handle().clone(), &config.grpc, config.operator, limits);
+        let server = server.await.unwrap();
+        Self { genesis, node: Some(node), server: Some(server), ca, _dir: dir }
+    }
+
+    /// A hospital with a registrar `regA`, a physician `drA` and an auditor `audA`; a `clinic` without a validator, with
+    /// a physician `drC`; patients `anna`, with a key, and `karl`, in custody, each with a record `anna1`, `karl1`.
+    pub(crate) async fn new(limits: Limits) -> Self {
+        let world = Self::empty(limits).await;
+        world.staff("hospital0", "regA", Role::Registrar).await;
+        world.staff("hospital0", "drA", Role::Physician).await;
+        world.staff("hospital0", "audA", Role::Auditor).await;
+        let clinic = RegisterOrganisation {
+            organisation: org("clinic"),
+            kind: OrganisationKind::Clinic,
+            admins: vec![key("clinic.admin").public_key()],
+            admin_threshold: 1,
+            break_glass: false,
+        };
+        world.ok(&["hospital0.admin", "clinic.admin"], Call::RegisterOrganisation(clinic)).await;
+        world.staff("clinic", "drC", Role::Physician).await;
+        for (name, signers) in [("anna", &["regA", "anna"][..]), ("karl", &["regA"])] {
+            let own = signers.len() > 1;
+            let call = RegisterPatient {
+                patient: patient(name),
+                key: own.then(|| key(name).public_key()),
+                notice_hash: hash("notice"),
+            };
+            world.ok(signers, Call::RegisterPatient(call)).await;
+            world.ok(&["drA"], record_call(name, &format!("{name}1"))).await;
+        }
+        world
+    }
+
+    async fn staff(&self, organisation: &str, name: &str, role: Role) {
+        let call = practitioner_call(name, role);
+        self.ok(&[&format!("{organisation}.admin"), name], call).await;
+    }
+
+    /// A transaction by `signers`, the first of whom sends it.
+    pub(crate) fn tx(&self, signers: &[&str], call: Call) -> SignedTx {
+        let keys: Vec<SecretKey> = signers.iter().map(|name| key(name)).collect();
+        let others: Vec<&dyn Signer> = keys.iter().skip(1).map(|key| key as &dyn Signer).collect();
+        TxBuilder::new(self.genesis.chain_id(), call).sign(&keys[0], &others).unwrap()
+    }
+
+    /// Submits as the hospital's administrator and waits for the receipt.
+    pub(crate) async fn run(&self, tx: &SignedTx) -> Receipt {
+        let request =
+            pb::SubmitRequest { transaction: Some(tx.into()), wait: pb::WaitLevel::Committed.into() };
+        let mut client = SubmissionServiceClient::new(self.channel());
+        let answer = soon(client.submit(self.by("hospital0.admin", request))).await.unwrap();
+        answer.into_inner().status.unwrap().receipt.unwrap().try_into().unwrap()
+    }
+
+    /// The same, and it is applied.
+    pub(crate) async fn ok(&self, signers: &[&str], call: Call) -> Receipt {
+        let receipt = self.run(&self.tx(signers, call)).await;
+        assert_eq!(receipt.outcome, Outcome::Ok, "{signers:?}: {receipt:?}");
+        receipt
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("https://{}", self.server.as_ref().unwrap().public_address())
+    }
+
+    fn reach(&self, url: String) -> Endpoint {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
+        Endpoint::from_shared(url).unwrap().tls_config(tls).unwrap()
+    }
+
+    /// A new connection to the clinics' address.
+    pub(crate) fn channel(&self) -> Channel {
+        self.reach(self.endpoint()).connect_lazy()
+    }
+
+    /// One that takes little in without reading it.
+    pub(crate) fn narrow_channel(&self) -> Channel {
+        self.reach(self.endpoint()).initial_stream_window_size(65_535).connect_lazy()
+    }
+
+    /// A new connection to the operators' address.
+    pub(crate) fn operator_channel(&self) -> Channel {
+        let address = self.server.as_ref().unwrap().operator_address();
+        self.reach(format!("https://{address}")).connect_lazy()
+    }
+
+    pub(crate) fn token(&self, name: &str) -> String {
+        auth::create(&key(name), self.genesis.chain_id(), tx::now(), 300)
+    }
+
+    /// A request with the token of this member.
+    pub(crate) fn by<T>(&self, name: &str, message: T) -> Request<T> {
+        with_token(&self.token(name), message)
+    }
+
+    /// The SDK.
+    pub(crate) fn client(&self, name: &str) -> EpioneClient {
+        let trust = Trust::new(&self.genesis).unwrap();
+        let ca = self.ca.clone().into_bytes();
+        EpioneClient::lazy(ClientConfig::new(vec![self.endpoint()], ca, trust, key(name))).unwrap()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.server.take().unwrap().shutdown().await;
+        self.node.take().unwrap().shutdown().await.unwrap();
+    }
+}
+
+pub(crate) fn with_token<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+pub(crate) fn practitioner_call(name: &str, role: Role) -> Call {
+    Call::RegisterPractitioner(RegisterPractitioner {
+        practitioner: PractitionerId(id16(name)),
+        key: key(name).public_key(),
+        roles: vec![role],
+        capabilities: vec![],
+        credential_until: None,
+        identity_commitment: hash("licence"),
+    })
+}
+
+pub(crate) fn record_call(patient_name: &str, name: &str) -> Call {
+    Call::RegisterRecord(RegisterRecord {
+        record: record(name),
+        patient: patient(patient_name),
+        role: Role::Physician,
+        category: Category::Lab,
+        labels: vec![],
+        service_month: Month::new(2026, 3).unwrap(),
+        commitment: hash("commitment"),
+        ciphertext_hash: hash("ciphertext"),
+        size_class: 12,
+        pointer: OpaqueRef(id16("pointer")),
+        minor_consented: false,
+    })
+}
+
+/// drC may read for treatment, or may not.
+pub(crate) fn grant_call(patient_name: &str, name: &str, kind: GrantKind) -> Call {
+    let person = Person::Practitioner(org("clinic"), PractitionerId(id16("drC")));
+    let rule = Rule {
+        kind,
+        to: Grantee::Person(person),
+        purposes: Purposes::Only(vec![Purpose::Treat]),
+        actions: vec![Action::Read],
+        categories: vec![],
+        records: vec![],
+        labels: Labels::Only(vec![]),
+        data_period: None,
+        from: None,
+        until: None,
+        max_uses: None,
+        delegable: false,
+        parent: None,
+        policy: None,
+        document: None,
+    };
+    Call::CreateGrant(CreateGrant { grant: grant(name), patient: patient(patient_name), rule })
+}
+
+pub(crate) fn access(name: &str) -> RecordAccess {
+    RecordAccess {
+        record: record(name),
+        role: Role::Physician,
+        action: Action::Read,
+        purpose: Purpose::Treat,
+        study: None,
+        link: None,
+        mandate: None,
+        emergency: None,
+        attestation: None,
+    }
+}
