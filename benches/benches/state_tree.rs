@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use epione_benches::{Random, Scratch};
 use epione_ledger::{
     state_proof::{self, StateLeaf},
     store::{Batch, SledStore, Store},
@@ -37,14 +38,6 @@ fn value(number: u64) -> [u8; 128] {
     let mut value = [7; 128];
     value[..8].copy_from_slice(&number.to_be_bytes());
     value
-}
-
-/// SplitMix64: the same keys in every run.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// Median and best: on a shared machine the second says what the first would be on an idle one.
@@ -77,7 +70,7 @@ fn main() {
     let fresh = tree.size();
     println!("memory: {:.1} bytes per key ({fresh:?})", fresh.bytes as f64 / keys as f64);
 
-    let mut seed = 1;
+    let mut random = Random(1);
     let mut block = 0;
     for (name, fresh_keys) in
         [("updates, memory filling", false), ("updates, window full", false), ("inserts, window full", true)]
@@ -86,7 +79,7 @@ fn main() {
         for _ in 0..WINDOW {
             block += 1;
             let writes: Vec<_> = (0..TOUCHED)
-                .map(|at| if fresh_keys { keys + block * TOUCHED + at } else { random(&mut seed) % keys })
+                .map(|at| if fresh_keys { keys + block * TOUCHED + at } else { random.number() % keys })
                 .map(|number| (key(number), value(number ^ block << 32)))
                 .collect();
             let start = Instant::now();
@@ -114,7 +107,7 @@ fn main() {
     let oldest = tree.oldest();
     let (mut times, mut siblings) = (Vec::new(), 0);
     for _ in 0..10_000 {
-        let path = state_proof::path(&key(random(&mut seed) % keys));
+        let path = state_proof::path(&key(random.number() % keys));
         let start = Instant::now();
         let proof = tree.prove(oldest, &path).expect("remembered");
         times.push(start.elapsed());
@@ -122,19 +115,17 @@ fn main() {
     }
     println!("proof at height {oldest}: {:.2?}, {:.1} siblings", summary(times)[0], siblings as f64 / 1e4);
 
-    let dir = std::env::temp_dir().join(format!("epione-bench-{}", std::process::id()));
-    let store = SledStore::open(&dir, 128 << 20).expect("a store in the temporary folder");
-    persist(&store, keys, &mut seed);
+    let scratch = Scratch::new("state-tree");
+    let store = SledStore::open(scratch.path(), 128 << 20).expect("a store in the temporary folder");
+    persist(&store, keys, &mut random);
     restart(&store, &tree);
-    drop(store);
-    std::fs::remove_dir_all(&dir).expect("the folder is ours");
 }
 
 /// What a block's changes cost in sled: for the tree alone, and beside them the state itself.
-fn persist(store: &SledStore, keys: u64, seed: &mut u64) {
+fn persist(store: &SledStore, keys: u64, random: &mut Random) {
     let (mut for_tree, mut for_state) = (Vec::new(), Vec::new());
     for block in 0u32..40 {
-        let numbers: Vec<u64> = (0..TOUCHED).map(|_| random(seed) % keys).collect();
+        let numbers: Vec<u64> = (0..TOUCHED).map(|_| random.number() % keys).collect();
         let writes: Vec<_> = numbers.iter().map(|number| (key(*number), value(*number))).collect();
         let changes = Changes::of(writes.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))));
         let start = Instant::now();

@@ -79,6 +79,11 @@ impl Batch {
         self.0.insert(key.into(), None);
     }
 
+    /// The writes in order of key; `None` removes.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.0.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    }
+
     /// Number of keys written.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,294 @@
+//! Transactions as they would come: four hospitals whose physicians register records and read them.
+//!
+//! Bodies are real protobuf, signed with real keys, executed by the real contracts; ids are random.
+
+use std::collections::BTreeMap;
+
+use epione_chaincode::host::{Entry, Writes};
+use epione_chaincode::{
+    BlockContext, DecodedTx, Execution, State, StateError, execute_block, genesis_writes,
+};
+use epione_ledger::chain::{Chain, NewBlock, Origin};
+use epione_types::call::{
+    Call, Month, RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
+    TxBody,
+};
+use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
+use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
+use epione_types::id::{OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
+use epione_types::{
+    Batch, ChainId, Epoch, Hash, Height, Outcome, Params, PublicKey, SecretKey, SignedTx, Signer as _,
+    TimestampMs, Validator, ValidatorIndex, ValidatorSet, codec,
+};
+
+use crate::Random;
+
+const HOSPITALS: u8 = 4;
+const START: u64 = 1_780_000_000_000;
+/// Time between blocks, and how long a transaction may wait.
+const BLOCK_MS: u64 = 1_000;
+const EXPIRY_MS: u64 = 20_000;
+
+/// A state in memory.
+pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A transaction as signed and as the contracts see it.
+#[derive(Debug, Clone)]
+pub struct Tx {
+    /// As signed.
+    pub signed: SignedTx,
+    /// As the contracts see it.
+    pub decoded: DecodedTx,
+}
+
+/// A block's transactions.
+#[derive(Debug, Clone)]
+pub struct Txs {
+    /// As the contracts see them.
+    pub decoded: Vec<DecodedTx>,
+    /// As a batch.
+    pub batch: Vec<u8>,
+}
+
+/// Everybody there is, and what they did so far.
+#[derive(Debug)]
+pub struct Clinic {
+    /// Keys of the physicians, hospital by hospital in turn.
+    pub physicians: Vec<SecretKey>,
+    patients: Vec<PatientId>,
+    records: Vec<(RecordId, usize)>,
+    random: Random,
+    now: u64,
+}
+
+fn admin(hospital: u8) -> SecretKey {
+    SecretKey::from_seed(&[hospital + 1; 32])
+}
+
+fn organisation(hospital: u8) -> OrgId {
+    OrgId([hospital + 1; 16])
+}
+
+fn genesis() -> Genesis {
+    let validator = |hospital: u8| Validator {
+        organisation: organisation(hospital),
+        public_key: SecretKey::from_seed(&[hospital + 101; 32]).public_key(),
+        network_key: SecretKey::from_seed(&[hospital + 201; 32]).public_key(),
+    };
+    let hospital = |hospital: u8| RegisterOrganisation {
+        organisation: organisation(hospital),
+        kind: OrganisationKind::Hospital,
+        admins: vec![admin(hospital).public_key()],
+        admin_threshold: 1,
+        break_glass: true,
+    };
+    Genesis {
+        version: GENESIS_VERSION,
+        timestamp: TimestampMs(START),
+        validators: ValidatorSet {
+            epoch: Epoch::ZERO,
+            validators: (0..HOSPITALS).map(validator).collect(),
+            params: Params::default(),
+        },
+        policy: Policy::default(),
+        organisations: (0..HOSPITALS).map(hospital).collect(),
+    }
+}
+
+impl Clinic {
+    /// With so many physicians and patients, and the state in which all of them are registered.
+    #[must_use]
+    pub fn open(physicians: usize, patients: usize) -> (Self, Map) {
+        let mut random = Random(1);
+        let mut clinic = Self {
+            physicians: (0..physicians).map(|_| SecretKey::from_seed(&random.bytes())).collect(),
+            patients: (0..patients).map(|_| PatientId(random.bytes())).collect(),
+            records: Vec::new(),
+            random,
+            now: START,
+        };
+        let mut state = Map::new();
+        apply(&mut state, genesis_writes(&genesis()));
+        let enrol = |key: &SecretKey, random: &mut Random| {
+            Call::RegisterPractitioner(RegisterPractitioner {
+                practitioner: PractitionerId(random.bytes()),
+                key: key.public_key(),
+                roles: vec![Role::Physician],
+                capabilities: Vec::new(),
+                credential_until: None,
+                identity_commitment: Hash([1; 32]),
+            })
+        };
+        let admins: Vec<SecretKey> = (0..HOSPITALS).map(admin).collect();
+        let mut txs = Vec::new();
+        for at in 0..physicians {
+            let key = clinic.physicians[at].clone();
+            let call = enrol(&key, &mut clinic.random);
+            txs.push(clinic.tx(&[&admins[at % admins.len()], &key], call).decoded);
+        }
+        for at in 0..patients {
+            let patient = clinic.patients[at];
+            let call =
+                Call::RegisterPatient(RegisterPatient { patient, key: None, notice_hash: Hash([2; 32]) });
+            let by = clinic.physicians[at % admins.len()].clone();
+            txs.push(clinic.tx(&[&by], call).decoded);
+        }
+        for txs in txs.chunks(2_000) {
+            let executed = clinic.execute(&state, Height(1), txs);
+            assert!(executed.receipts.iter().all(|receipt| receipt.outcome == Outcome::Ok));
+            apply(&mut state, executed.writes);
+            clinic.now += 1; // all at once, as far as their expiry is concerned
+        }
+        clinic.now += EXPIRY_MS + 1;
+        for _ in 0..2 {
+            clinic.now += BLOCK_MS;
+            let executed = clinic.execute(&state, Height(1), &[]);
+            apply(&mut state, executed.writes);
+        }
+        (clinic, state)
+    }
+
+    /// A genesis with this state.
+    #[must_use]
+    pub fn origin(state: &Map) -> Origin {
+        let writes = state.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        Origin { chain: ChainId([9; 32]), timestamp: TimestampMs(START), writes }
+    }
+
+    fn tx(&mut self, signers: &[&SecretKey], call: Call) -> Tx {
+        let keys: Vec<PublicKey> = signers.iter().map(|key| key.public_key()).collect();
+        let body = TxBody {
+            chain_id: ChainId([9; 32]),
+            sender: keys[0],
+            co_signers: keys[1..].to_vec(),
+            request_id: RequestId(self.random.bytes()),
+            expires_at: TimestampMs(self.now + EXPIRY_MS + self.random.number() % BLOCK_MS),
+            call,
+        };
+        let signers: Vec<&dyn epione_types::Signer> =
+            signers.iter().map(|key| *key as &dyn epione_types::Signer).collect();
+        let signed = SignedTx::sign(epione_proto::encode_body(&body), &signers);
+        Tx { decoded: DecodedTx { id: signed.id(), body, signers: keys }, signed }
+    }
+
+    /// A physician's new record of a patient of the same hospital.
+    pub fn record(&mut self) -> Tx {
+        let patient = self.random.number() as usize % self.patients.len();
+        let by = self.colleague(patient);
+        let record = RecordId(self.random.bytes());
+        self.records.push((record, patient));
+        let call = RegisterRecord {
+            record,
+            patient: self.patients[patient],
+            role: Role::Physician,
+            category: Category::Lab,
+            labels: Vec::new(),
+            service_month: Month::new(2026, 3).expect("a month"),
+            commitment: Hash(self.random.bytes()),
+            ciphertext_hash: Hash(self.random.bytes()),
+            size_class: 14,
+            pointer: OpaqueRef(self.random.bytes()),
+            minor_consented: false,
+        };
+        self.tx(&[&by], Call::RegisterRecord(call))
+    }
+
+    /// A physician reads a record of a patient of the same hospital; one must have been registered.
+    pub fn access(&mut self) -> Tx {
+        let (record, patient) = self.records[self.random.number() as usize % self.records.len()];
+        let by = self.colleague(patient);
+        let call = RecordAccess {
+            record,
+            role: Role::Physician,
+            action: Action::Read,
+            purpose: Purpose::Treat,
+            study: None,
+            link: None,
+            mandate: None,
+            emergency: None,
+            attestation: None,
+        };
+        self.tx(&[&by], Call::RecordAccess(call))
+    }
+
+    fn colleague(&mut self, patient: usize) -> SecretKey {
+        let hospitals = usize::from(HOSPITALS);
+        let floor = self.random.number() as usize % (self.physicians.len() / hospitals);
+        self.physicians[floor * hospitals + patient % hospitals].clone()
+    }
+
+    /// A batch of `count` new records.
+    pub fn records(&mut self, count: usize) -> Txs {
+        let txs: Vec<Tx> = (0..count).map(|_| self.record()).collect();
+        self.batch(txs)
+    }
+
+    /// These as a batch of the next block.
+    #[must_use]
+    pub fn batch(&self, txs: Vec<Tx>) -> Txs {
+        let (decoded, signed) = txs.into_iter().map(|tx| (tx.decoded, tx.signed)).unzip();
+        let stamp = TimestampMs(self.now + BLOCK_MS);
+        let batch = Batch::Proposed { proposer: ValidatorIndex(0), stamp, txs: signed };
+        Txs { decoded, batch: codec::encode(&batch) }
+    }
+
+    /// Executes the next block.
+    ///
+    /// # Panics
+    /// If the state fails.
+    #[must_use]
+    pub fn execute(&self, state: &dyn State, height: Height, txs: &[DecodedTx]) -> Execution {
+        let context = BlockContext {
+            height,
+            timestamp: TimestampMs(self.now + BLOCK_MS),
+            parent_timestamp: TimestampMs(self.now),
+        };
+        execute_block(state, &context, txs).expect("a whole state")
+    }
+
+    /// The next block, executed, on `parent`; time moves on.
+    ///
+    /// # Panics
+    /// If a transaction is refused.
+    #[must_use]
+    pub fn block(&mut self, state: &dyn State, height: Height, parent: Hash, txs: Txs) -> NewBlock {
+        let executed = self.execute(state, height, &txs.decoded);
+        assert!(executed.receipts.iter().all(|receipt| receipt.outcome == Outcome::Ok));
+        self.now += BLOCK_MS;
+        NewBlock {
+            height,
+            parent,
+            epoch: Epoch::ZERO,
+            timestamp: TimestampMs(self.now),
+            batch_digest: Hash(self.random.bytes()),
+            batch: txs.batch.into(),
+            receipts: executed.receipts,
+            writes: executed.writes,
+            next_epoch_hash: Hash([7; 32]),
+            log_position: height.0,
+        }
+    }
+}
+
+/// Makes a block's writes part of a state.
+pub fn apply(state: &mut Map, writes: Writes) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => state.insert(key, value),
+            None => state.remove(&key),
+        };
+    }
+}
+
+/// The state after a chain's head, as the node gives it to the contracts.
+#[derive(Debug)]
+pub struct ChainState<'a>(pub &'a Chain);
+
+impl State for ChainState<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.state(key).map_err(|error| StateError::Store(error.to_string()))
+    }
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StateError> {
+        self.0.state_range(from, to, limit).map_err(|error| StateError::Store(error.to_string()))
+    }
+}
