@@ -138,10 +138,9 @@ def main():
     expect([kind for kind in kinds if kind in wanted] == wanted, f"the patient follows the events: {', '.join(kinds)}")
 
     try:
-        damaged = tx.SignedTransaction()
-        damaged.CopyFrom(registered)
+        damaged = p.build(revoke_grant=tx.RevokeGrant(patient_id=patient_id, grant_id=os.urandom(16)))
         damaged.signatures[0].signature = bytes(64)
-        a.submit(damaged)
+        p.submit(damaged)
         expect(False, "a wrong signature is refused")
     except grpc.RpcError as error:
         expect(error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT), "a wrong signature is refused")
