@@ -15,7 +15,7 @@ use epione_types::tx::TxShapeError;
 use epione_types::{EventCursor, Height};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::handle::{NodeError, SubmitError};
 use crate::ports::Refused;
@@ -194,7 +194,7 @@ fn refused(why: &Refused) -> ApiError {
         }
         // The cause names files of this machine.
         Refused::Unavailable(cause) => {
-            warn!(%cause, "a transaction was refused");
+            debug!(%cause, "a transaction was refused");
             let text = "this node takes no transactions now; submit to another one";
             ApiError::new(Code::Unavailable, "NODE_HALTED", text)
         }

@@ -342,7 +342,6 @@ impl Subscription {
                 continue;
             }
             tokio::select! {
-                () = self.events.stop.cancelled() => return Err(NodeError::Stopping.into()),
                 () = self.queue.closed() => return Ok(Gone),
                 moved = timeout_at(beat, progress.wait_for(|progress| progress.height > at.height)) => {
                     if matches!(moved, Ok(Err(_))) {
@@ -386,8 +385,10 @@ impl EventService for Events {
         // What ends the stream comes after what is queued, however full the queue is.
         let (say_why, why) = oneshot::channel();
         let subscription = Subscription { events: self.clone(), caller, filter, queue, sent: start };
+        let stop = self.stop.clone();
         tokio::spawn(async move {
-            if let Err(error) = subscription.run(start).await {
+            let ended = stop.run_until_cancelled(subscription.run(start)).await;
+            if let Err(error) = ended.unwrap_or(Err(NodeError::Stopping.into())) {
                 drop(say_why.send(Status::from(error)));
             }
         });

@@ -33,7 +33,6 @@ mod submission;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use epione_proto::FILE_DESCRIPTOR_SET;
@@ -54,7 +53,6 @@ use tracing::{info, warn};
 use crate::config::Grpc;
 use crate::handle::NodeHandle;
 use door::Door;
-use proof::ReceiptProofs;
 
 /// Largest request, in bytes: the largest transaction, and then some.
 const REQUEST_BYTES_MAX: usize = 32 << 10;
@@ -185,9 +183,7 @@ impl Server {
                 )
             };
         }
-        let proofs = Arc::new(ReceiptProofs::new(node.clone()));
-        let submission =
-            submission::Submission { node: node.clone(), proofs, limits: limits.clone(), stop: stop.clone() };
+        let submission = submission::Submission::new(node.clone(), limits.clone(), stop.clone());
         let events = event::Events { node: node.clone(), limits: limits.clone(), stop: stop.clone() };
         let public = transport(grpc, &limits)?
             .add_service(health.clone())

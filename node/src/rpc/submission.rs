@@ -17,7 +17,7 @@ use epione_types::{Height, SignedTx, TimestampMs, TxId};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Limits;
@@ -34,11 +34,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Clone)]
-pub(super) struct Submission {
-    pub(super) node: NodeHandle,
-    pub(super) proofs: Arc<ReceiptProofs>,
-    pub(super) limits: Limits,
-    pub(super) stop: CancellationToken,
+pub(super) struct Submission(Arc<Parts>);
+
+pub(super) struct Parts {
+    node: NodeHandle,
+    proofs: ReceiptProofs,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+impl core::ops::Deref for Submission {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 fn level(number: i32) -> Result<Option<Level>, RpcError> {
@@ -53,7 +62,22 @@ fn level(number: i32) -> Result<Option<Level>, RpcError> {
     }
 }
 
+/// A stream of submissions.
+struct Bulk<F> {
+    /// None when the client has sent its last.
+    requests: Option<Streaming<pb::SubmitStreamRequest>>,
+    /// What has no answer yet, and the bytes of it.
+    open: FuturesUnordered<F>,
+    bytes: usize,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
 impl Submission {
+    pub(super) fn new(node: NodeHandle, limits: Limits, stop: CancellationToken) -> Self {
+        let proofs = ReceiptProofs::new(node.clone());
+        Self(Arc::new(Parts { node, proofs, limits, stop }))
+    }
+
     /// Submits one and waits.
     async fn submitted(
         &self,
@@ -152,44 +176,53 @@ impl Submission {
         requests: Streaming<pb::SubmitStreamRequest>,
     ) -> impl Stream<Item = Result<pb::SubmitStreamResponse, Status>> + Send {
         let account = caller.account();
-        let open = FuturesUnordered::new();
-        futures::stream::unfold((Some(requests), open, 0usize), move |(mut requests, mut open, mut bytes)| {
+        let bulk = Bulk {
+            requests: Some(requests),
+            open: FuturesUnordered::new(),
+            bytes: 0,
+            stop: Box::pin(self.stop.child_token().cancelled_owned()),
+        };
+        futures::stream::unfold(Some(bulk), move |bulk| {
             let (this, _room) = (self.clone(), caller.clone());
             async move {
+                let mut bulk = bulk?;
+                let Bulk { requests, open, bytes, stop } = &mut bulk;
                 loop {
+                    if requests.is_none() && open.is_empty() {
+                        return None;
+                    }
                     let room =
-                        open.len() < this.limits.in_flight_max && bytes < this.limits.in_flight_bytes_max;
+                        open.len() < this.limits.in_flight_max && *bytes < this.limits.in_flight_bytes_max;
+                    // A stream that has ended is never ready again: else this would spin until the last answer.
                     let next = async {
-                        match &mut requests {
+                        match requests.as_mut() {
                             Some(requests) => requests.next().await,
-                            None => None,
+                            None => core::future::pending().await,
                         }
                     };
-                    tokio::select! {
+                    let error = tokio::select! {
                         biased;
-                        () = this.stop.cancelled() => {
-                            let error = RpcError::from(NodeError::Stopping);
-                            return Some((Err(error.into()), (None, FuturesUnordered::new(), 0)));
-                        }
+                        () = stop.as_mut() => NodeError::Stopping.into(),
                         Some((answer, size)) = open.next() => {
-                            bytes = bytes.saturating_sub(size);
-                            return Some((Ok(answer), (requests, open, bytes)));
+                            *bytes = bytes.saturating_sub(size);
+                            return Some((Ok(answer), Some(bulk)));
                         }
                         request = next, if room => match request {
                             Some(Ok(request)) => {
                                 let size = request.transaction.as_ref().map_or(0, |tx| tx.body.len());
-                                bytes = bytes.saturating_add(size);
+                                *bytes = bytes.saturating_add(size);
                                 let one = this.clone().one(account, request);
                                 open.push(async move { (one.await, size) });
+                                continue;
                             }
-                            Some(Err(status)) => {
-                                let error = RpcError::Transport(status);
-                                return Some((Err(error.into()), (None, FuturesUnordered::new(), 0)));
+                            Some(Err(status)) => RpcError::Transport(status),
+                            None => {
+                                *requests = None;
+                                continue;
                             }
-                            None if open.is_empty() => return None,
-                            None => requests = None,
                         },
-                    }
+                    };
+                    return Some((Err(error.into()), None));
                 }
             }
         })

@@ -126,7 +126,7 @@ async fn whoever_guesses_tokens_is_shut_out_and_known_callers_are_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_healthy_with_a_quorum_in_reach() {
     for (n, expected) in [(1, ServingStatus::Serving), (4, ServingStatus::NotServing)] {
-        let world = World::first_of(n, Limits::default()).await;
+        let world = World::one_of(n, 0, Limits::default()).await;
         let mut health = HealthClient::new(world.channel());
         for service in ["", "epione.v1.SubmissionService", "epione.v1.EventService"] {
             let mut watched = soon(health.watch(HealthCheckRequest { service: service.to_owned() }))

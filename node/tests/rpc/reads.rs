@@ -256,10 +256,6 @@ async fn everybody_enrolled_knows_who_is_who_and_reads_their_own_writes() {
     let mut records = RecordServiceClient::new(world.channel());
     let read = soon(records.get_record(world.by("drA", get(receipt.height)))).await.unwrap().into_inner();
     assert!(read.context.unwrap().height >= receipt.height.0);
-    let mut beyond = world.by("drA", get(receipt.height.plus(1_000)));
-    beyond.set_timeout(std::time::Duration::from_millis(200));
-    let late = soon(records.get_record(beyond)).await.unwrap_err();
-    assert_eq!(told(&late), (Code::Unavailable, "HEIGHT_NOT_REACHED".to_owned()));
     world.stop().await;
 }
 

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use epione_chaincode::keys;
 use epione_client::verify::Trust;
-use epione_client::{ClientError, TxStatus, Wait};
+use epione_client::{ClientError, TxBuilder, TxStatus, Wait, tx};
 use epione_node::rpc::Limits;
 use epione_proto::ApiError;
+use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
+use epione_proto::v1::identity_service_client::IdentityServiceClient;
 use epione_proto::v1::submission_service_client::SubmissionServiceClient;
+use epione_proto::v1::submit_stream_response::Result as StreamResult;
 use epione_types::call::Call;
 use epione_types::{Height, Outcome, SignedTx};
 use tonic::Code;
 
-use crate::support::patient_call;
-use crate::world::{World, access, patient, soon, told};
+use crate::support::{key, patient_call};
+use crate::world::{World, access, org, patient, soon, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receipt_is_proven_with_the_genesis_alone_and_no_flipped_bit_passes() {
@@ -42,8 +45,8 @@ async fn a_receipt_is_proven_with_the_genesis_alone_and_no_flipped_bit_passes() 
     // A header and a value, and that there is none, proven likewise.
     let header = soon(client.certified_header(Some(receipt.height))).await.unwrap();
     assert_eq!(header.height, receipt.height);
-    let key = keys::record(crate::world::record("anna1"));
-    let (value, _) = soon(client.state_value(key.as_bytes(), None)).await.unwrap();
+    let record = keys::record(crate::world::record("anna1"));
+    let (value, _) = soon(client.state_value(record.as_bytes(), None)).await.unwrap();
     assert!(value.is_some());
     let none = keys::organisation(crate::world::org("none"));
     let (value, header) = soon(client.state_value(none.as_bytes(), Some(receipt.height))).await.unwrap();
@@ -112,8 +115,8 @@ async fn a_small_window_slows_a_stream_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_ends_with_the_calls_deadline_and_a_watcher_sees_every_step() {
-    let world = World::empty(Limits::default()).await;
+async fn waiting_ends_and_a_watcher_sees_every_step() {
+    let world = World::empty(Limits { wait_max: Duration::from_secs(3), ..Limits::default() }).await;
     let mut client = SubmissionServiceClient::new(world.channel());
     let tx = world.tx(&["hospital0.admin"], patient_call(1));
     let id = bytes::Bytes::copy_from_slice(&tx.id().0);
@@ -121,12 +124,19 @@ async fn waiting_ends_with_the_calls_deadline_and_a_watcher_sees_every_step() {
     let ask = |wait: pb::WaitLevel| pb::GetReceiptRequest { transaction_id: id.clone(), wait: wait.into() };
     let now = soon(client.get_receipt(world.by("hospital0.admin", ask(pb::WaitLevel::Unspecified)))).await;
     assert_eq!(now.unwrap().into_inner().status.unwrap().state(), pb::TransactionState::Unknown);
-    for level in [pb::WaitLevel::Accepted, pb::WaitLevel::Committed, pb::WaitLevel::Certified] {
-        let mut request = world.by("hospital0.admin", ask(level));
-        request.set_timeout(Duration::from_millis(200));
-        let late = soon(client.get_receipt(request)).await.unwrap_err();
-        assert_eq!(told(&late), (Code::DeadlineExceeded, "DEADLINE".to_owned()), "{level:?}");
+    let late = [pb::WaitLevel::Accepted, pb::WaitLevel::Committed, pb::WaitLevel::Certified].map(|level| {
+        let (mut client, request) = (client.clone(), world.by("hospital0.admin", ask(level)));
+        async move { client.get_receipt(request).await.unwrap_err() }
+    });
+    let options = Some(pb::ReadOptions { min_height: 1_000, with_proof: false });
+    let beyond = pb::GetOrgRequest { org_id: raw(org("hospital0").0), options };
+    let mut identity = IdentityServiceClient::new(world.channel());
+    let beyond = identity.get_org(world.by("hospital0.admin", beyond));
+    let (late, beyond) = soon(futures::future::join(futures::future::join_all(late), beyond)).await;
+    for late in late {
+        assert_eq!(told(&late), (Code::DeadlineExceeded, "DEADLINE".to_owned()));
     }
+    assert_eq!(told(&beyond.unwrap_err()), (Code::Unavailable, "HEIGHT_NOT_REACHED".to_owned()));
     let short = pb::GetReceiptRequest { transaction_id: vec![1; 31].into(), wait: 0 };
     let refused = soon(client.get_receipt(world.by("hospital0.admin", short))).await.unwrap_err();
     assert_eq!(told(&refused), (Code::InvalidArgument, "WRONG_LENGTH".to_owned()));
@@ -165,4 +175,61 @@ async fn whoever_waits_hears_of_a_stop() {
     let told = ApiError::from(&soon(waiting).await.unwrap().unwrap_err());
     assert!(told.is_retryable(), "{told:?}");
     assert_eq!(soon(watched.message()).await.unwrap_err().code(), Code::Unavailable);
+}
+
+/// With one worker, whatever spins or blocks stops everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_never_commits_expires_with_a_proof_and_whoever_waits_takes_no_cpu() {
+    // Not the primary: that would have proposed it in time.
+    let world = World::one_of(4, 1, Limits::default()).await;
+    let mut client = SubmissionServiceClient::new(world.channel());
+    let build = |number, expires_at| {
+        let builder = TxBuilder::new(world.genesis.chain_id(), patient_call(number)).expires_at(expires_at);
+        builder.sign(&key("hospital0.admin"), &[]).unwrap()
+    };
+    // Alone, the node takes it and cannot commit it.
+    let expires_at = tx::now().plus(1_000);
+    let (short, long) = (build(1, expires_at), build(2, expires_at.plus(600_000)));
+    let submit = pb::SubmitRequest { transaction: Some((&short).into()), wait: 0 };
+    let taken = soon(client.submit(world.by("hospital0.admin", submit))).await.unwrap().into_inner();
+    let taken = taken.status.unwrap();
+    assert_eq!((taken.state(), taken.durable), (pb::TransactionState::Pending, true));
+
+    // A stream that has sent its last and waits.
+    let wait = pb::WaitLevel::Committed.into();
+    let requests = [pb::SubmitStreamRequest { transaction: Some((&long).into()), wait }];
+    let stream = world.by("hospital0.admin", futures::stream::iter(requests));
+    let mut answers = soon(client.submit_stream(stream)).await.unwrap().into_inner();
+    let ask = || pb::GetReceiptRequest {
+        transaction_id: bytes::Bytes::copy_from_slice(&short.id().0),
+        wait: pb::WaitLevel::Committed.into(),
+    };
+    let mut waiting = client.clone();
+    let request = world.by("hospital0.admin", ask());
+    let waiting = tokio::spawn(async move { waiting.get_receipt(request).await });
+    while tx::now() <= expires_at {
+        let pending = pb::GetReceiptRequest { wait: 0, ..ask() };
+        let status = soon(client.get_receipt(world.by("hospital0.admin", pending))).await.unwrap();
+        assert_eq!(status.into_inner().status.unwrap().state(), pb::TransactionState::Pending);
+    }
+
+    // With a quorum time moves on: past the one, and on to the other.
+    let others = world.others().await;
+    let trust = Trust::new(&world.genesis).unwrap();
+    let later = soon(client.get_receipt(world.by("hospital0.admin", ask()))).await.unwrap();
+    for answer in [soon(waiting).await.unwrap().unwrap(), later] {
+        let status = answer.into_inner().status.unwrap();
+        assert_eq!(status.state(), pb::TransactionState::Expired);
+        let proof = status.expiry_proof.unwrap();
+        trust.expired(&short.body, &proof).unwrap();
+        assert!(trust.expired(&long.body, &proof).is_err());
+    }
+    let answer = soon(answers.message()).await.unwrap().unwrap();
+    let Some(StreamResult::Status(status)) = answer.result else { panic!("{answer:?}") };
+    assert_eq!(status.state(), pb::TransactionState::Committed);
+    assert!(soon(answers.message()).await.unwrap().is_none());
+    world.stop().await;
+    for node in others {
+        node.shutdown().await.unwrap();
+    }
 }

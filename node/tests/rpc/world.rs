@@ -1,10 +1,14 @@
 //! One validator with its server, and some people.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use epione_client::{Config as ClientConfig, EpioneClient, Trust, TxBuilder, auth, tx};
 use epione_node::config::{Config, Grpc, LogFormat};
 use epione_node::driver::Settings;
+use epione_node::network::{Peer, PeerIndex};
 use epione_node::rpc::{Limits, Server};
 use epione_node::run::Node;
 use epione_proto::ApiError;
@@ -49,22 +53,59 @@ pub(crate) fn told(status: &Status) -> (Code, String) {
     (error.code, error.reason)
 }
 
+fn any() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// Node `me`, with the addresses of those that run.
+fn config(
+    genesis: &Genesis,
+    me: usize,
+    dir: &Path,
+    grpc: Grpc,
+    running: &BTreeMap<usize, SocketAddr>,
+) -> Config {
+    let validators = genesis.validators.validators.iter().enumerate().filter(|(index, _)| *index != me);
+    let peers = validators.map(|(index, validator)| Peer {
+        index: PeerIndex(u16::try_from(index).unwrap()),
+        key: validator.network_key.0,
+        address: running.get(&index).copied().map(Into::into),
+    });
+    Config {
+        genesis: genesis.clone(),
+        me: ValidatorIndex(u16::try_from(me).unwrap()),
+        data_dir: dir.join(format!("node{me}")),
+        voting_key_file: dir.join(format!("voting{me}.key")),
+        voting_key: key(&format!("hospital{me}.validator")),
+        network_key: key(&format!("hospital{me}.network")),
+        grpc,
+        operator: any(),
+        listen: any(),
+        peers: peers.collect(),
+        log_level: "info".to_owned(),
+        log_format: LogFormat::Text,
+        settings: Settings::default(),
+        store_cache_bytes: 16 << 20,
+        inbox: 1_024,
+    }
+}
+
 pub(crate) struct World {
     pub(crate) genesis: Genesis,
     pub(crate) node: Option<Node>,
     pub(crate) server: Option<Server>,
     ca: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
     /// One hospital, alone in the world.
     pub(crate) async fn empty(limits: Limits) -> Self {
-        Self::first_of(1, limits).await
+        Self::one_of(1, 0, limits).await
     }
 
-    /// The first of `n` hospitals, the others of which are not there.
-    pub(crate) async fn first_of(n: usize, limits: Limits) -> Self {
+    /// Hospital `me` of `n`, the others of which are not there (yet).
+    pub(crate) async fn one_of(n: usize, me: usize, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let genesis = genesis(n);
         let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -75,33 +116,30 @@ impl World {
         let tls_key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&tls_key, &issuer).unwrap().pem().into_bytes();
-        let any = "127.0.0.1:0".parse().unwrap();
-        let config = Config {
-            genesis: genesis.clone(),
-            me: ValidatorIndex(0),
-            data_dir: dir.path().join("node"),
-            voting_key_file: dir.path().join("voting.key"),
-            voting_key: key("hospital0.validator"),
-            network_key: key("hospital0.network"),
-            grpc: Grpc {
-                listen: any,
-                certificate,
-                key: tls_key.serialize_pem().into_bytes(),
-                client_ca: None,
-            },
-            operator: any,
-            listen: any,
-            peers: Vec::new(),
-            log_level: "info".to_owned(),
-            log_format: LogFormat::Text,
-            settings: Settings::default(),
-            store_cache_bytes: 16 << 20,
-            inbox: 1_024,
-        };
+        let grpc =
+            Grpc { listen: any(), certificate, key: tls_key.serialize_pem().into_bytes(), client_ca: None };
+        let config = config(&genesis, me, dir.path(), grpc, &BTreeMap::new());
         let node = Node::start(config.clone()).await.unwrap();
         let server = Server::start(node.handle().clone(), &config.grpc, config.operator, limits);
         let server = server.await.unwrap();
-        Self { genesis, node: Some(node), server: Some(server), ca, _dir: dir }
+        Self { genesis, node: Some(node), server: Some(server), ca, dir }
+    }
+
+    /// The other hospitals' nodes, without servers.
+    pub(crate) async fn others(&self) -> Vec<Node> {
+        let first = self.node.as_ref().unwrap();
+        let mut running = BTreeMap::from([(first.handle().validator().get(), first.listen_address())]);
+        let mut nodes = Vec::new();
+        for me in 0..self.genesis.validators.len() {
+            if running.contains_key(&me) {
+                continue;
+            }
+            let grpc = Grpc { listen: any(), certificate: vec![], key: vec![], client_ca: None };
+            let node = Node::start(config(&self.genesis, me, self.dir.path(), grpc, &running)).await.unwrap();
+            running.insert(me, node.listen_address());
+            nodes.push(node);
+        }
+        nodes
     }
 
     /// A hospital with a registrar `regA`, a physician `drA` and an auditor `audA`; a `clinic` without a validator, with
