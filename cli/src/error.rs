@@ -52,9 +52,8 @@ impl CliError {
     pub(crate) fn print(&self, json: bool) {
         eprintln!("error: {}", self.message);
         if json {
-            println!(
-                "{}",
-                json!({"error": {"exit": self.exit, "reason": self.reason, "message": self.message}})
+            crate::output::line(
+                json!({"error": {"exit": self.exit, "reason": self.reason, "message": self.message}}),
             );
         }
     }

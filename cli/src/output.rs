@@ -104,10 +104,18 @@ impl Shown {
             (Content::One(fields), false) => pairs(fields),
             (Content::Many(rows), false) => table(rows),
         };
-        println!("{}", text.trim_end());
+        line(text.trim_end());
         if !json && !self.note.is_empty() {
-            println!("\n{}", self.note);
+            line(format_args!("\n{}", self.note));
         }
+    }
+}
+
+/// Writes a line to standard output. A reader that closed the pipe has seen enough, and that is no panic.
+pub(crate) fn line(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(141); // as if SIGPIPE had ended it
     }
 }
 

@@ -177,8 +177,8 @@ async fn logs(dir: &Path, node: Option<usize>, follow: bool, lines: usize) -> Re
         let path = layout.log(node);
         let prefix = if count > 1 { format!("{node} | ") } else { String::new() };
         let text = last_lines(&path, lines).about(path.display())?;
-        for line in &text.lines {
-            println!("{prefix}{line}");
+        for text in &text.lines {
+            crate::output::line(format_args!("{prefix}{text}"));
         }
         places.push((path, prefix, text.end));
     }
@@ -233,6 +233,6 @@ fn more_lines(path: &Path, prefix: &str, from: u64) -> std::io::Result<u64> {
             return Ok(at);
         }
         at += length as u64;
-        println!("{prefix}{}", String::from_utf8_lossy(&line).trim_end());
+        crate::output::line(format_args!("{prefix}{}", String::from_utf8_lossy(&line).trim_end()));
     }
 }
