@@ -13,7 +13,7 @@ use epione_proto::v1::submission_service_server::SubmissionService;
 use epione_proto::v1::{self as pb, submit_stream_response::Result as StreamResult};
 use epione_proto::{ApiError, ConvertError, ConvertReason};
 use epione_types::id::OrgId;
-use epione_types::{Height, SignedTx, TimestampMs, TxId};
+use epione_types::{Domain, Height, SignedTx, TimestampMs, TxId};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tokio_stream::Stream;
@@ -153,8 +153,7 @@ impl Submission {
     /// One of a stream. A refusal is an answer like any other.
     async fn one(self, account: OrgId, request: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
         let pb::SubmitStreamRequest { transaction, wait } = request;
-        let id =
-            transaction.as_ref().map(|tx| SignedTx { body: tx.body.clone(), signatures: Vec::new() }.id());
+        let id = transaction.as_ref().map(|tx| Domain::TX_ID.hash(&tx.body));
         let submitted = self.submitted(account, transaction, wait);
         let result = match tokio::time::timeout(self.limits.wait_max, submitted).await {
             Ok(Ok(status)) => StreamResult::Status(status),
