@@ -168,7 +168,9 @@ pub(crate) fn consume(host: &mut Host<'_, '_>, patient: PatientId, id: GrantId) 
         let mut grant = get(host.state(), &key)?.ok_or_else(damaged)?;
         next = grant.rule.parent;
         if let Some(most) = grant.rule.max_uses {
-            assert!(grant.uses < most, "uses never exceed max_uses: the decision checked");
+            if grant.uses >= most {
+                return Err(StateError::damaged(key.as_bytes(), "a grant that permits is exhausted").into());
+            }
             grant.uses += 1;
             host.put(&key, &grant);
         }

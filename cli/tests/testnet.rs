@@ -41,6 +41,7 @@ fn up_kill_restart_down_up_again() {
     assert_eq!(running(&net), [true; 4]);
     net.run(&["testnet", "restart", "2"], "--dir").ok();
     net.run(&["testnet", "up"], "--dir").fails(1, &["is up", "status"]);
+    assert_eq!(running(&net), [true; 4], "a network that is up stays up");
 
     net.run(&["testnet", "down"], "--dir").ok();
     assert_eq!(running(&net), [false; 4]);

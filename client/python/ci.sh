@@ -4,7 +4,10 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 venv="$root/target/python-client"
-[ -x "$venv/bin/python3" ] || python3 -m venv "$venv"
+[ -x "$venv/bin/pip" ] || python3 -m venv --clear "$venv" || {
+  echo "python3 has no venv module: install it (Debian: apt-get install python3-venv)" >&2
+  exit 1
+}
 "$venv/bin/pip" install --quiet --requirement "$root/client/python/requirements.txt"
 PATH="$venv/bin:$PATH" "$root/client/python/generate.sh"
 

@@ -402,6 +402,28 @@ fn r11_the_null_batch_comes_only_from_a_new_view_and_empty_floods_are_suspected(
 }
 
 #[test]
+fn r12_a_header_knows_neither_view_nor_certificate() {
+    // The same batch ordered in view 0 here, in view 1 there; certified by different quorums.
+    let mut straight = Cluster::new(4);
+    straight.propose(0, "x");
+    straight.settle();
+    let mut changed = Cluster::new(4);
+    changed.lose = Box::new(|(_, _, m)| is_vote(m, Kind::Commit));
+    changed.propose(0, "x");
+    changed.settle();
+    changed.crash(0);
+    changed.lose = Box::new(|(_, _, m)| {
+        is_vote(m, Kind::Commit) && matches!(m, Message::Vote(vote) if vote.vote.view == View(0))
+    });
+    changed.pending(true);
+    changed.tick(1_500);
+    assert!(changed.view(1) >= 1 && changed.low(1) == 1);
+    let (here, there) = (&straight.nodes[1], &changed.nodes[1]);
+    assert_eq!(here.chain[0].0, there.chain[0].0, "one header");
+    assert_ne!(here.certificates[&Height(1)].signatures, there.certificates[&Height(1)].signatures);
+}
+
+#[test]
 fn r13_a_replay_that_gives_another_header_halts() {
     let mut cluster = Cluster::new(4);
     cluster.lose = Box::new(|(_, _, m)| is_vote(m, Kind::Seal));
@@ -691,6 +713,7 @@ fn r19_nothing_is_accepted_at_or_below_the_base() {
     cluster.byzantine.insert(1);
     cluster.nodes[0].replica = None; // nobody serves blocks yet
     cluster.receive(3, message).unwrap();
+    assert_eq!(cluster.view(3), 1);
     cluster.sent.clear();
     cluster.receive(3, below).unwrap();
     assert_eq!(sent(&cluster, 3, |m| is_vote(m, Kind::Prepare)), 0);

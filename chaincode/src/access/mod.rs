@@ -215,15 +215,16 @@ pub(crate) fn record_access(host: &mut Host<'_, '_>, call: &RecordAccess) -> Don
         obligations: decided.obligations,
     });
     if let (Reason::PermitBreakGlass, Some(patient)) = (decided.reason, patient) {
-        open_override(host, patient, who, call);
+        open_override(host, patient, who, call)?;
     }
     Ok(())
 }
 
 /// The decision has found grounds, and no override open.
-fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call: &RecordAccess) {
+fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call: &RecordAccess) -> Done {
     let (Member::Practitioner(organisation, practitioner), Some(emergency)) = (who, call.emergency) else {
-        unreachable!("only a practitioner with grounds breaks the glass")
+        let why = "only a practitioner with grounds breaks the glass";
+        return Err(StateError::damaged(b"ovr/", why).into());
     };
     let who = (organisation, practitioner);
     let opened = host.now();
@@ -252,6 +253,7 @@ fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call:
     }
     let reason = emergency.reason;
     host.emit(Event::OverrideOpened { patient, organisation, practitioner, reason, expires, review_due });
+    Ok(())
 }
 
 fn count_denial(host: &mut Host<'_, '_>, who: Member) -> Done {

@@ -49,7 +49,7 @@ pub(super) async fn run(command: Testnet, json: bool) -> Result<Shown, CliError>
             network.start(node)?;
             let begun = Instant::now();
             network.wait_for(node, RESTART_WITHIN).await?;
-            Ok(Shown::one(Fields::new().with("restarted", node).text("took", took(begun.elapsed()))))
+            Ok(Shown::one(Fields::new().with("restarted", node).ms("took_ms", begun.elapsed())))
         }
         Testnet::Down { delete, dir } => {
             let mut network = Network::open(&dir.dir, Lifetime::Detached)?;
@@ -91,12 +91,16 @@ async fn up(n: Option<usize>, dir: &Path, within: Duration) -> Result<Shown, Cli
     eprintln!("{LOUD}");
     // Ctrl-C while it comes up leaves nothing behind.
     let started = tokio::select! {
-        started = network.start_all(within) => started.map_err(CliError::from),
+        started = network.start_all(within) => Ok(started),
         signal = crate::commands::interrupted() => Err(signal),
     };
     let staffed = match started {
-        Ok(()) => staff(&network).await,
-        Err(error) => Err(error),
+        // What it started and could not use it has ended itself; a network that was up stays up.
+        Ok(started) => {
+            started?;
+            staff(&network).await
+        }
+        Err(signal) => Err(signal),
     };
     if let Err(error) = staffed {
         network.kill_all();

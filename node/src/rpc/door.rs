@@ -8,7 +8,7 @@
 //! calls, so one that is not behind the door fails closed. A caller's room is taken while somebody holds the [`Caller`]:
 //! a call for as long as it runs, a stream for as long as it lasts. Room is counted by organisation, so one that floods
 //! is refused while the others are served; whoever has no organisation counts alone.
-//! Tested below and by `tests/rpc.rs`.
+//! Tested below and by `tests/rpc/`.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;

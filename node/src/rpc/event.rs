@@ -15,7 +15,7 @@
 //! | an organisation's administrator | what names the organisation: enrolled, kept or asked by it |
 //! | who may read of a patient ([`Reader`]) | their enrolment, and the records, grants, accesses and overrides that they may read |
 //!
-//! Tested below and by `tests/rpc.rs`.
+//! Tested below and by `tests/rpc/`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

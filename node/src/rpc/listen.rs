@@ -1,7 +1,7 @@
 //! Connections from outside: a bounded number, and none that says nothing for ever.
 //!
 //! HTTP/2 pings keep a live connection from falling silent, so silence means a dead peer or one that never finishes its
-//! handshake. Tested by `tests/rpc.rs`.
+//! handshake. Tested by `tests/rpc/`.
 
 use std::io;
 use std::net::SocketAddr;

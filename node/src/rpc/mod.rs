@@ -14,7 +14,7 @@
 //!
 //! How it cannot go wrong: everything that a caller can make this process keep is bounded by [`Limits`] and refused above
 //! it, by organisation, so that one cannot take the room of all; a service outside the door has no caller and refuses; a
-//! worker of the runtime never waits for a disk. Tested by the modules' own tests and `tests/rpc.rs`.
+//! worker of the runtime never waits for a disk. Tested by the modules' own tests and `tests/rpc/`.
 
 mod audit;
 mod consent;
