@@ -36,7 +36,7 @@ impl MemoryStore {
         let mut state = self.write();
         let kept = kept(state.unsynced.len());
         while state.unsynced.len() > kept {
-            for (key, before) in state.unsynced.pop().into_iter().flatten() {
+            for (key, before) in state.unsynced.pop().into_iter().flatten().rev() {
                 match before {
                     Some(value) => state.rows.insert(key, value),
                     None => state.rows.remove(&key),

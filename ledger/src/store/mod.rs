@@ -11,7 +11,7 @@ mod sled;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 pub use self::{memory::MemoryStore, sled::SledStore};
 
@@ -60,7 +60,7 @@ pub enum StoreError {
 
 /// Writes that happen together or not at all. Of several to one key the last counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Batch(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+pub struct Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Batch {
     /// Nothing to write yet.
@@ -71,20 +71,20 @@ impl Batch {
 
     /// Sets a key.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.0.insert(key.into(), Some(value.into()));
+        self.0.push((key.into(), Some(value.into())));
     }
 
     /// Removes a key; one that is not there is no error.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.0.insert(key.into(), None);
+        self.0.push((key.into(), None));
     }
 
-    /// The writes in order of key; `None` removes.
+    /// The writes in the order given; `None` removes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.0.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
-    /// Number of keys written.
+    /// Number of writes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -96,7 +96,7 @@ impl Batch {
         self.0.is_empty()
     }
 
-    /// The writes in order of key, if all of them fit.
+    /// The writes in the order given, if all of them fit.
     fn checked(self) -> Result<impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>, StoreError> {
         for (key, value) in &self.0 {
             let fits = |part, bytes, max| {

@@ -117,7 +117,7 @@ fn a_power_cut_takes_whole_batches_from_the_memory_store() {
     store.apply(batch(&[(1, Some(1)), (2, Some(1))])).unwrap();
     store.sync().unwrap();
     store.apply(batch(&[(1, Some(2)), (3, Some(2))])).unwrap();
-    store.apply(batch(&[(2, None), (3, None)])).unwrap();
+    store.apply(batch(&[(2, None), (3, None), (3, Some(9)), (3, None)])).unwrap();
     let rows = |store: &MemoryStore| {
         store
             .scan(b"", None, 9)
