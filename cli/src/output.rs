@@ -1,5 +1,7 @@
 //! What a command shows: a table for people, or the same as JSON for machines.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::Value;
@@ -26,6 +28,11 @@ impl Fields {
     /// A field that may be absent.
     pub(crate) fn maybe(self, name: &'static str, value: Option<impl std::fmt::Display>) -> Self {
         self.with(name, value.map_or(Value::Null, |value| Value::String(value.to_string())))
+    }
+
+    /// How long something took, in whole milliseconds; the name ends in `_ms`.
+    pub(crate) fn ms(self, name: &'static str, duration: Duration) -> Self {
+        self.with(name, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// A list of texts.
@@ -119,6 +126,9 @@ pub(crate) fn line(text: impl std::fmt::Display) {
     }
 }
 
+/// What still reads well on one line.
+const LINE: usize = 90;
+
 /// One line of JSON.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!(r#"{{"error":{{"message":"{error}"}}}}"#))
@@ -136,13 +146,20 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// A name and a value a line; a list that is longer than a line goes below itself.
 fn pairs(fields: &Fields) -> String {
     let width = fields.0.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    fields
-        .0
-        .iter()
-        .map(|(name, value)| format!("{:width$}  {}\n", name.replace('_', " "), cell(value)))
-        .collect()
+    let mut text = String::new();
+    for (name, value) in &fields.0 {
+        let whole = cell(value);
+        let list = value.as_array().filter(|_| whole.len() > LINE);
+        let parts = list.map_or_else(|| vec![whole.clone()], |list| list.iter().map(cell).collect());
+        for (number, part) in parts.iter().enumerate() {
+            let name = if number == 0 { name.replace('_', " ") } else { String::new() };
+            text.push_str(&format!("{name:width$}  {part}\n"));
+        }
+    }
+    text
 }
 
 /// A table with a head; columns as wide as their widest cell.

@@ -14,7 +14,6 @@ use crate::args::{Record, RecordRegister};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
 use crate::session::Session;
-use crate::time::took;
 use crate::{import, load, request};
 
 pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
@@ -157,9 +156,9 @@ async fn register_bundles(
         .with("refused", records.refusals())
         .with("references", references)
         .with("height", records.height.max(patients.height).0)
-        .text("took", took(records.took + patients.took))
-        .text("latency_p50", took(records.percentile(50)))
-        .text("latency_p99", took(records.percentile(99)));
+        .ms("took_ms", records.took + patients.took)
+        .ms("latency_p50_ms", records.percentile(50))
+        .ms("latency_p99_ms", records.percentile(99));
     records.all_applied("records")?;
     let known: Vec<String> = imports
         .iter()

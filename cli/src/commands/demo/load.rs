@@ -252,13 +252,13 @@ pub(super) async fn second_half_with_a_kill(
         .with("refused", second.refusals() + work.patients.refusals())
         .with("directory_entries", work.references)
         .with("load_height", second.height.0)
-        .text("record_latency_p50", took(second.percentile(50)))
-        .text("record_latency_p99", took(second.percentile(99)))
+        .ms("record_latency_p50_ms", second.percentile(50))
+        .ms("record_latency_p99_ms", second.percentile(99))
         .with("killed_primary", primary)
         .with("view_before", view)
         .with("view_after", view_after)
-        .text("work_resumed_after", took(resumed))
-        .text("caught_up_after", took(caught_up));
+        .ms("work_resumed_after_ms", resumed)
+        .ms("caught_up_after_ms", caught_up);
     Ok(Loaded { height: second.height, fields })
 }
 

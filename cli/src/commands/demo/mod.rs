@@ -21,7 +21,6 @@ use crate::args::Demo;
 use crate::commands::testnet::NODES;
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
-use crate::time::took;
 use cast::Cast;
 
 /// How long the network may take to come up.
@@ -67,9 +66,9 @@ async fn tell(args: &Demo, folder: &TempDir) -> Result<Shown, CliError> {
     let fields = Fields::new()
         .with("ok", true)
         .with("hospitals", NODES)
-        .text("up_after", took(up))
+        .ms("up_after_ms", up)
         .and(fields)
-        .text("took", took(begun.elapsed()));
+        .ms("took_ms", begun.elapsed());
     Ok(Shown::one(fields))
 }
 

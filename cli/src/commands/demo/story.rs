@@ -23,7 +23,6 @@ use crate::commands::receipt;
 use crate::error::CliError;
 use crate::output::Fields;
 use crate::request;
-use crate::time::took;
 
 /// How often a node that catches up is asked again.
 const POLL: Duration = Duration::from_millis(50);
@@ -41,7 +40,7 @@ impl Consent {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-        Fields::new().with("accesses", self.accesses.clone()).text("transaction_latency", took(median))
+        Fields::new().with("accesses", self.accesses.clone()).ms("transaction_latency_ms", median)
     }
 }
 
