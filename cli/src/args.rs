@@ -221,7 +221,7 @@ pub(crate) struct Connect {
     /// A testnet's folder: gives endpoints, certificate, genesis and names.
     #[arg(long, env = "EPIONE_TESTNET", value_name = "DIR")]
     pub(crate) testnet: Option<PathBuf>,
-    /// Who you are in the testnet: a key below its `keys/`, such as hospital0/doctor.
+    /// Who you are in the testnet: a key below its `keys/`, such as hospital0/doctor. [default: hospital0/admin, or of --node]
     #[arg(long = "as", env = "EPIONE_AS", value_name = "NAME", conflicts_with = "key")]
     pub(crate) who: Option<String>,
     /// Ask this node of the testnet alone. [default: that of your hospital, then the others]

@@ -137,6 +137,7 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(list) if list.is_empty() => "-".to_owned(),
         Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(", "),

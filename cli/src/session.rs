@@ -247,7 +247,9 @@ fn key_file(connect: &Connect, testnet: Option<&Testnet>) -> Result<PathBuf, Cli
         return Ok(path.clone());
     }
     let Some(testnet) = testnet else { return Err(missing("--key", "your key file")) };
-    let name = connect.who.as_deref().unwrap_or("hospital0/admin");
+    // A node tells its own hospital's administrators how it is.
+    let admin = format!("{}/admin", local::hospital(connect.node.unwrap_or(0)));
+    let name = connect.who.as_deref().unwrap_or(&admin);
     let path = testnet.layout.keys().join(format!("{}.key", checked_name(name)?));
     if path.exists() {
         return Ok(path);

@@ -110,6 +110,7 @@ fn enrol_register_grant_access_revoke_prove() {
     let block = net.as_("hospital0/admin", &["block", "show", &height]).ok().json();
     assert!(block["transactions"].as_u64().unwrap() >= 1 && block["sealed_by"].is_string(), "{block}");
     net.as_("hospital0/admin", &["block", "show", "1000000"]).fails(1, &["NOT_FOUND"]);
-    let status = net.as_("hospital2/admin", &["node", "status"]).ok().json();
+    net.as_("hospital1/admin", &["node", "status", "-N", "2"]).fails(1, &["NOT_ALLOWED"]);
+    let status = net.run(&["node", "status", "-N", "2", "--json"], "--testnet").ok().json();
     assert_eq!(status["peers"], "3/3");
 }
