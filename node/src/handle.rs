@@ -151,14 +151,10 @@ pub struct Submitted {
 /// How a node is.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Consensus and mempool.
-    pub driver: DriverStatus,
-    /// The ledger's tip.
+    /// Consensus and mempool, a tenth of a second ago at most.
+    pub driver: Arc<DriverStatus>,
+    /// The ledger's tip, now.
     pub head: Head,
-    /// Highest certified height in the store.
-    pub certified: Height,
-    /// Wall clock of this snapshot.
-    pub at: TimestampMs,
 }
 
 pub(crate) struct Inner {
@@ -168,7 +164,7 @@ pub(crate) struct Inner {
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) ledger: Arc<Chain>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) status: watch::Receiver<Arc<Status>>,
+    pub(crate) status: watch::Receiver<Arc<DriverStatus>>,
     pub(crate) network: Network,
     pub(crate) reads: Semaphore,
     pub(crate) stop: CancellationToken,
@@ -300,10 +296,10 @@ impl NodeHandle {
         self.0.feed.progress()
     }
 
-    /// How the node is; a new value several times a second.
+    /// How the node is. Does not wait for the driver: one that hangs is what is asked about.
     #[must_use]
-    pub fn status(&self) -> Arc<Status> {
-        self.0.status.borrow().clone()
+    pub fn status(&self) -> Status {
+        Status { driver: self.0.status.borrow().clone(), head: self.0.ledger.head() }
     }
 
     /// Links to the other validators.

@@ -31,7 +31,7 @@ use crate::config::{Config, LogFormat};
 use crate::driver::{Driver, Input, Ports};
 use crate::executor::{ExecuteError, Executor};
 use crate::feed::{Feed, Progress};
-use crate::handle::{Inner, NodeHandle, Status};
+use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
 use crate::mempool::Account;
 use crate::network::{self, Class, Inbound, Limits, Network, PeerIndex};
@@ -46,7 +46,7 @@ use crate::workers::{ServeLane, VerifyLane, WriteLane};
 const ROUND_MAX: usize = 1_024;
 /// How often the driver is woken without an input.
 const TICK: Duration = Duration::from_millis(20);
-/// How often the status is renewed.
+/// How often the driver tells how it is.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a node does not start.
@@ -256,16 +256,12 @@ impl Node {
 
         let stop = CancellationToken::new();
         let ended = CancellationToken::new();
-        let status = |driver: &Driver<Real>, chain: &Chain| {
-            let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
-            Status { driver: driver.status(), head: chain.head(), certified, at: wall_clock() }
-        };
-        let (publish, published) = watch::channel(Arc::new(status(&driver, &chain)));
-        let (ledger, stopping, done) = (chain.clone(), stop.clone(), ended.clone().drop_guard());
+        let (publish, published) = watch::channel(Arc::new(driver.status()));
+        let (stopping, done) = (stop.clone(), ended.clone().drop_guard());
         let driving = Builder::new().name("driver".to_owned()).spawn(move || {
             let _done = done;
             drive(driver, inputs, &stopping, begun, |driver| {
-                publish.send_replace(Arc::new(status(driver, &ledger)));
+                publish.send_replace(Arc::new(driver.status()));
             });
         });
         threads.insert(0, driving.map_err(task)?);

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A block is there whole or not at all, with the position of the log it stems from (R26). Consensus and sync
-//! both come through [`Chain::append`], which takes only the successor of the tip. Reading never waits for
-//! writing. On opening, the tip is checked: its hash chain, its certificate's header, and its state root
-//! against the tree's. Tested in `tests.rs`; under SIGKILL by the node's tests.
+//! both come through [`Chain::append`], which takes only the successor of the tip. Values may be
+//! read while a block comes in, except while its batch is applied (`store::sled`); proofs wait for the block. On
+//! opening, the tip is checked: its hash chain, its certificate's header, and its state root against the tree's.
+//! Tested in `tests.rs`; under SIGKILL by `tests/kill.rs`.
 
 mod keys;
 mod read;

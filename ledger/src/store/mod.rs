@@ -1,7 +1,7 @@
 //! Keys and values that survive: one ordered key space, one atomic batch per block.
 //!
 //! A port with two sides: [`SledStore`] for validators, [`MemoryStore`] for tests and the simulator, which go
-//! through the same block writer. Reading never blocks writing. Durability is a step of its own: an applied batch is
+//! through the same block writer. Reading blocks writing for a page at most. Durability is a step of its own: an applied batch is
 //! atomic and visible at once, and safe from a power cut after [`Store::sync`]; until then the log can repeat it.
 //!
 //! Both sides are held to one model in `tests.rs`.

@@ -114,3 +114,31 @@ impl AsyncWrite for Connection {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{StreamExt as _, pin_mut, poll};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn connections_are_bounded_and_a_silent_one_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = incoming(listener, 1, Duration::from_millis(50));
+        pin_mut!(connections);
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let _second = TcpStream::connect(address).await.unwrap();
+        let mut accepted = connections.next().await.unwrap().unwrap();
+        assert!(poll!(connections.next()).is_pending(), "there is room for one");
+        assert_eq!(accepted.connect_info().0, first.local_addr().unwrap());
+
+        let mut byte = [0];
+        first.write_all(&[7]).await.unwrap();
+        assert_eq!((accepted.read(&mut byte).await.unwrap(), byte), (1, [7]));
+        let silent = accepted.read(&mut byte).await.unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        drop(accepted);
+        connections.next().await.unwrap().unwrap();
+    }
+}

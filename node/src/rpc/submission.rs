@@ -127,7 +127,9 @@ impl Submission {
             }
         };
         status.set_state(state);
-        status.height = self.node.progress().borrow().height.0;
+        // Whoever waits for a receipt is told of it a little before those who follow the ledger.
+        let there = status.receipt.as_ref().map_or(0, |receipt| receipt.height);
+        status.height = self.node.progress().borrow().height.0.max(there);
         Ok(status)
     }
 

@@ -9,11 +9,13 @@ use epione_node::rpc::Limits;
 use epione_proto::ApiError;
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
+use epione_proto::v1::event_service_client::EventServiceClient;
 use epione_proto::v1::identity_service_client::IdentityServiceClient;
 use epione_proto::v1::submission_service_client::SubmissionServiceClient;
 use epione_proto::v1::submit_stream_response::Result as StreamResult;
 use epione_types::call::Call;
 use epione_types::{Height, Outcome, SignedTx};
+use futures::stream::StreamExt as _;
 use tonic::Code;
 
 use crate::support::{key, patient_call};
@@ -159,22 +161,38 @@ async fn waiting_ends_and_a_watcher_sees_every_step() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_hears_of_a_stop() {
-    let world = World::empty(Limits::default()).await;
-    let client = SubmissionServiceClient::new(world.channel());
-    let ask =
-        pb::GetReceiptRequest { transaction_id: vec![7; 32].into(), wait: pb::WaitLevel::Committed.into() };
-    let (mut waiting, mut watching) = (client.clone(), client);
-    let request = world.by("hospital0.admin", ask);
+    let mut world = World::one_of(4, 0, Limits::default()).await;
+    let mut client = SubmissionServiceClient::new(world.channel());
     let watch = pb::WatchReceiptRequest { transaction_id: vec![7; 32].into() };
     let mut watched =
-        soon(watching.watch_receipt(world.by("hospital0.admin", watch))).await.unwrap().into_inner();
+        soon(client.watch_receipt(world.by("hospital0.admin", watch))).await.unwrap().into_inner();
     soon(watched.message()).await.unwrap();
+    // Alone, the node can order nothing.
+    let tx = world.tx(&["hospital0.admin"], patient_call(1));
+    let wait = pb::WaitLevel::Committed.into();
+    let requests = [pb::SubmitStreamRequest { transaction: Some((&tx).into()), wait }];
+    let requests = futures::stream::iter(requests).chain(futures::stream::pending());
+    let stream = world.by("hospital0.admin", requests);
+    let mut answers = soon(client.submit_stream(stream)).await.unwrap().into_inner();
+    let mut events = EventServiceClient::new(world.channel());
+    let subscribe = pb::SubscribeRequest { start: None, filter: None };
+    let mut events =
+        soon(events.subscribe(world.by("hospital0.admin", subscribe))).await.unwrap().into_inner();
+    soon(events.message()).await.unwrap();
+    let ask = pb::GetReceiptRequest { transaction_id: vec![7; 32].into(), wait };
+    let (mut waiting, request) = (client.clone(), world.by("hospital0.admin", ask));
     let waiting = tokio::spawn(async move { waiting.get_receipt(request).await });
-    soon(world.stop()).await;
+
+    // The node goes on.
+    soon(world.server.take().unwrap().shutdown()).await;
+    let stopping = (Code::Unavailable, "NODE_STOPPING".to_owned());
+    assert_eq!(told(&soon(watched.message()).await.unwrap_err()), stopping);
+    assert_eq!(told(&soon(answers.message()).await.unwrap_err()), stopping);
+    assert_eq!(told(&soon(events.message()).await.unwrap_err()), stopping);
     // The stop may have come before the call: then it is the connection that says so. Either way: ask another node.
-    let told = ApiError::from(&soon(waiting).await.unwrap().unwrap_err());
-    assert!(told.is_retryable(), "{told:?}");
-    assert_eq!(soon(watched.message()).await.unwrap_err().code(), Code::Unavailable);
+    let error = ApiError::from(&soon(waiting).await.unwrap().unwrap_err());
+    assert!(error.is_retryable(), "{error:?}");
+    world.stop().await;
 }
 
 /// With one worker, whatever spins or blocks stops everything.

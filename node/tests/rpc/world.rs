@@ -241,7 +241,9 @@ impl World {
     }
 
     pub(crate) async fn stop(mut self) {
-        self.server.take().unwrap().shutdown().await;
+        if let Some(server) = self.server.take() {
+            server.shutdown().await;
+        }
         self.node.take().unwrap().shutdown().await.unwrap();
     }
 }
