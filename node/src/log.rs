@@ -40,8 +40,16 @@ impl<D: Disk> ConsensusLog<D> {
     /// # Errors
     /// [`LogError`]: a log that is not certainly whole is refused (R26).
     pub fn open(disk: D) -> Result<(Self, Records), LogError> {
+        Self::open_sized(disk, CONFIG)
+    }
+
+    /// The same with files of another size: small ones make trimming frequent.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open_sized(disk: D, config: WalConfig) -> Result<(Self, Records), LogError> {
         let (mut records, mut bad) = (Vec::new(), None);
-        let wal = wal::Wal::open(disk, CONFIG, |index, bytes| match Record::decode(bytes) {
+        let wal = wal::Wal::open(disk, config, |index, bytes| match Record::decode(bytes) {
             Ok(record) => records.push(record),
             Err(why) => bad = bad.take().or(Some(LogError::Record { index, why })),
         })?;

@@ -23,8 +23,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epione_consensus::{Event, Payload, Replica, Step, Waiting, Wal as _};
 use epione_types::{Batch, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex, Verifier, View};
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
+use crate::conduct::{Conduct, Offence};
 use crate::mempool::{Known, Limits, Pool, PoolSize};
 use crate::network::Class;
 use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
@@ -123,6 +124,8 @@ pub struct DriverStatus {
     pub alarms: Vec<String>,
     /// Highest low that each peer told of.
     pub peers_low: BTreeMap<ValidatorIndex, Height>,
+    /// What each peer did wrong, if it did; what the network itself refuses is in [`crate::network::PeerStatus`].
+    pub conduct: BTreeMap<ValidatorIndex, Conduct>,
 }
 
 /// Where the log's trimming stands.
@@ -165,8 +168,7 @@ pub struct Driver<P: Ports> {
     batch_turn: usize,
     /// Reads under way for each peer.
     serving: BTreeMap<ValidatorIndex, usize>,
-    /// What each peer did wrong of late.
-    strikes: BTreeMap<ValidatorIndex, u32>,
+    conduct: BTreeMap<ValidatorIndex, Conduct>,
     peers_low: BTreeMap<ValidatorIndex, Height>,
     trim: Trim,
     /// Length at which the log is trimmed next, in bytes.
@@ -211,7 +213,7 @@ impl<P: Ports> Driver<P> {
             asked: None,
             batch_turn: 0,
             serving: BTreeMap::new(),
-            strikes: BTreeMap::new(),
+            conduct: BTreeMap::new(),
             peers_low: BTreeMap::new(),
             trim: Trim::Idle,
             log_bytes_max: settings.log_bytes_max,
@@ -279,6 +281,15 @@ impl<P: Ports> Driver<P> {
         if self.fault.is_none() {
             error!(%why, "voting has stopped; reads are served; repair, then restart this node");
             self.fault = Some(why);
+        }
+    }
+
+    /// Counts what a peer did wrong, and cuts it off if that is too much (R28).
+    fn blame(&mut self, peer: ValidatorIndex, offence: Offence) {
+        debug!(%peer, reason = offence.reason(), "a peer did wrong");
+        if self.conduct.entry(peer).or_default().note(offence, self.now) {
+            warn!(%peer, reason = offence.reason(), "cutting off a peer that breaks the rules");
+            self.transport.disconnect(peer, offence.reason());
         }
     }
 
@@ -377,7 +388,14 @@ impl<P: Ports> Driver<P> {
             fault: self.fault.clone(),
             alarms: self.alarms.iter().cloned().collect(),
             peers_low: self.peers_low.clone(),
+            conduct: self.conduct.clone(),
         }
+    }
+
+    /// Its consensus, to look at.
+    #[must_use]
+    pub const fn replica(&self) -> &Replica {
+        &self.replica
     }
 
     /// Certificate of the highest certified and executed height.
