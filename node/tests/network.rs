@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use epione_node::conduct::Offence;
 use epione_node::network::{
     Class, ClassLimits, ClassStatus, Config, Event, Inbound, Limits, Network, Peer, PeerIndex, PeerStatus,
     PeersError, PerClass, SendError, StartError, public_key,
@@ -297,6 +298,8 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
         let ended = timeout(PATIENCE, stream.read(&mut [0; 1])).await.unwrap();
         assert!(matches!(ended, Ok(0) | Err(_)));
         assert_eq!(node.counters().violations.get(), 1);
+        until("its penalty is counted", || status(&node, 1).penalties == 1).await;
+        assert_eq!(status(&node, 1).offences, BTreeMap::from([(Offence::FrameLength, 1)]));
         assert_eq!(node.counters().penalties.get(), 1);
 
         // And it stays out.
@@ -316,6 +319,44 @@ async fn a_stream_opened_twice_is_a_violation() {
     let _second = hostile.open(Class::Bulk).await;
     assert_eq!(next(&mut inbound).await, Event::Disconnected(PeerIndex(1)));
     assert_eq!(node.counters().violations.get(), 1);
+    assert_eq!(status(&node, 1).offences, BTreeMap::from([(Offence::StreamTwice, 1)]));
+}
+
+#[tokio::test]
+async fn an_end_inside_a_frame_is_counted_and_an_end_between_frames_is_not() {
+    for (sent, counted) in [(&[0, 0, 0, 100, 1, 2, 3][..], 1), (&[0, 0], 1), (&[0, 0, 0, 1, 9], 0)] {
+        let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
+        let mut hostile = RawPeer::dial(1, &node);
+        let mut streams = hostile.open_all().await;
+        assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+        streams.bulk.write_all(sent).await.unwrap();
+        streams.bulk.close().await.unwrap();
+        loop {
+            if next(&mut inbound).await == Event::Disconnected(PeerIndex(1)) {
+                break;
+            }
+        }
+        let offences = status(&node, 1).offences;
+        assert_eq!(offences.get(&Offence::FrameTruncated).copied().unwrap_or_default(), counted, "{sent:?}");
+        assert_eq!(node.counters().penalties.get(), 0, "it may just have died");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_stream_is_refused_and_the_link_stays() {
+    let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
+    let mut hostile = RawPeer::dial(1, &node);
+    let mut streams = hostile.open_all().await;
+    assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+    for name in ["/epione/consensus/2", "/epione/gossip/1", "/meshsub/1.1.0"] {
+        let unknown = hostile.control.open_stream(hostile.target, StreamProtocol::new(name)).await;
+        assert!(
+            matches!(unknown, Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))),
+            "{unknown:?}"
+        );
+    }
+    write_frame(&mut streams.consensus, b"still here").await;
+    assert_eq!(next_frame(&mut inbound).await.2, "still here");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use epione_types::{SignedTx, TxId, ValidatorIndex};
 use tracing::debug;
 
 use super::{Driver, Ports};
+use crate::conduct::Offence;
 use crate::mempool::{Account, Known};
 use crate::ports::{Admitted, Candidate, Found, Job, Origin, Refused, Transport as _, Verdict, Workers as _};
 use crate::validate::{Checked, Parsed, parse};
@@ -21,8 +22,18 @@ impl<P: Ports> Driver<P> {
             Ok(Some(known)) => Ok(known),
             Err(refused) => Err(refused),
         };
-        if let Origin::Client(_, reply) = origin {
-            reply.say(word);
+        self.answer(origin, word);
+    }
+
+    /// The word on a transaction: a client hears it, a peer is held to it.
+    fn answer(&mut self, origin: Origin, word: Result<Admitted, Refused>) {
+        match origin {
+            Origin::Client(_, reply) => reply.say(word),
+            Origin::Peer(from) => {
+                if let Some(offence) = Offence::of(&word) {
+                    self.blame(from, offence);
+                }
+            }
         }
     }
 
@@ -65,13 +76,14 @@ impl<P: Ports> Driver<P> {
     pub(super) fn on_forwarded(&mut self, from: ValidatorIndex, txs: Vec<SignedTx>) {
         let chain = self.replica.config().chain;
         for tx in txs {
-            if self.pool.holds(&tx.id()) {
-                continue;
-            }
-            match parse(tx, chain) {
-                Ok(parsed) => self.admit(Candidate { parsed, origin: Origin::Peer(from) }),
-                // A correct validator forwards nothing that it did not check.
-                Err(why) => return self.strike(from, &format!("forwarded a bad transaction: {why}")),
+            match self.pool.known(&tx.id()) {
+                Some(Known::Pending { .. }) => self.blame(from, Offence::TxDuplicate),
+                Some(Known::Executed) => self.blame(from, Offence::TxExecuted),
+                Some(Known::Expired { .. }) | None => match parse(tx, chain) {
+                    Ok(parsed) => self.admit(Candidate { parsed, origin: Origin::Peer(from) }),
+                    // A correct validator forwards nothing that it did not check: the rest is not looked at.
+                    Err(why) => return self.blame(from, Offence::from(&why)),
+                },
             }
         }
     }
@@ -106,13 +118,7 @@ impl<P: Ports> Driver<P> {
                     Err(Refused::Signature)
                 }
             };
-            match origin {
-                Origin::Client(_, reply) => reply.say(word),
-                Origin::Peer(from) if word.is_err() => {
-                    self.strike(from, "forwarded a transaction with a bad signature");
-                }
-                Origin::Peer(_) => {}
-            }
+            self.answer(origin, word);
         }
         self.forward(&forward, None);
     }

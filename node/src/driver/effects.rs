@@ -5,6 +5,7 @@ use epione_types::{Hash, Height, ValidatorIndex};
 use tracing::{error, info, warn};
 
 use super::{ALARMS_KEPT, Driver, Ports};
+use crate::conduct::Offence;
 use crate::network::Class;
 use crate::ports::{Answer, Job, Log as _, Transport as _, Workers as _};
 use crate::wire::Frame;
@@ -79,6 +80,7 @@ impl<P: Ports> Driver<P> {
     fn keep(&mut self, evidence: Evidence) {
         warn!(against = %evidence.against(), kind = ?evidence.kind(), "a validator contradicts itself; the proof is kept");
         self.note(format!("validator {} signed two different {:?}s", evidence.against(), evidence.kind()));
+        self.blame(evidence.against(), Offence::Contradiction);
         self.workers.start(Job::Keep(evidence));
     }
 

@@ -2,15 +2,14 @@
 
 use epione_consensus::{BlocksAnswer, Event, Message, Rejected, Step, Verifying};
 use epione_types::{Hash, Height, ValidatorIndex};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Driver, Ports};
+use crate::conduct::Offence;
 use crate::network::Class;
 use crate::ports::{Job, Transport as _, Workers as _};
 use crate::wire::Frame;
 
-/// Faults after which a peer is disconnected.
-const STRIKES_MAX: u32 = 3;
 /// Reads for one peer at a time; more are not answered.
 const SERVING_MAX: usize = 2;
 
@@ -21,13 +20,16 @@ impl<P: Ports> Driver<P> {
         }
         let frame = match Frame::decode(bytes) {
             Ok(frame) if frame.class() == class => frame,
-            Ok(_) => return self.strike(from, "a frame on the wrong stream"),
-            Err(error) => return self.strike(from, &format!("a frame that does not decode: {error}")),
+            Ok(_) => return self.blame(from, Offence::WrongStream),
+            Err(_) => return self.blame(from, Offence::FrameUndecodable),
         };
         match frame {
             Frame::Message(message) => self.on_message(from, message, step),
             Frame::Transactions(txs) => self.on_forwarded(from, txs),
             Frame::FetchBatch { height, digest } => self.on_fetch_batch(from, height, digest),
+            Frame::FetchBlocks { from: low, to } if low > to || low == Height::ZERO => {
+                self.blame(from, Offence::RequestEmpty);
+            }
             Frame::FetchBlocks { from: low, to } => {
                 self.serve(from, Job::ReadBlocks { peer: from, from: low, to });
             }
@@ -41,7 +43,7 @@ impl<P: Ports> Driver<P> {
         }
         let told = if let Message::Status(status) = &message {
             if status.from != from {
-                return; // played back by another, an old status would use up its signer's answers (R22)
+                return self.blame(from, Offence::StatusReplayed);
             }
             Some(status.body.low)
         } else {
@@ -55,8 +57,7 @@ impl<P: Ports> Driver<P> {
                 }
                 self.feed(Event::Message(verified), step);
             }
-            Err(Rejected::Epoch) => debug!(%from, "message of another epoch"),
-            Err(why) => self.strike(from, &why.to_string()),
+            Err(why) => self.reject(from, &why, Offence::from(&why)),
         }
     }
 
@@ -65,16 +66,9 @@ impl<P: Ports> Driver<P> {
         Verifying { chain: config.chain, set: &config.set, verifier: &self.verifier }
     }
 
-    /// A peer did what no correct validator does.
-    pub(super) fn strike(&mut self, peer: ValidatorIndex, what: &str) {
-        let strikes = self.strikes.entry(peer).or_default();
-        *strikes += 1;
-        debug!(%peer, strikes, what, "a peer broke the rules");
-        if *strikes >= STRIKES_MAX {
-            *strikes = 0;
-            warn!(%peer, what, "disconnecting a peer that breaks the rules");
-            self.transport.disconnect(peer, what);
-        }
+    fn reject(&mut self, from: ValidatorIndex, why: &Rejected, offence: Offence) {
+        debug!(%from, %why, "rejected");
+        self.blame(from, offence);
     }
 
     fn on_fetch_batch(&mut self, peer: ValidatorIndex, height: Height, digest: Hash) {
@@ -90,18 +84,21 @@ impl<P: Ports> Driver<P> {
         if *under_way < SERVING_MAX {
             *under_way += 1;
             self.workers.start(job);
+        } else {
+            self.blame(peer, Offence::RequestTooMany);
         }
     }
 
     /// Blocks that were asked for; others are not looked at (R28).
     fn on_blocks(&mut self, from: ValidatorIndex, answer: BlocksAnswer, step: &mut Step) {
         if self.asked != Some(from) {
-            return;
+            return self.blame(from, Offence::BlocksUnasked);
         }
         self.asked = None;
         match self.verifying().blocks(answer) {
             Ok(blocks) => self.feed(Event::Blocks(blocks), step),
-            Err(why) => self.strike(from, &format!("blocks that do not verify: {why}")),
+            Err(why @ Rejected::Epoch) => self.reject(from, &why, Offence::OtherEpoch),
+            Err(why) => self.reject(from, &why, Offence::BlocksInvalid),
         }
     }
 

@@ -18,6 +18,9 @@ pub(super) enum FrameError {
     /// The stream ended or broke; the peer may have done nothing wrong.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The stream ended inside a frame: the peer died, or broke the framing.
+    #[error("ended inside a frame")]
+    Truncated,
     /// The peer broke the framing.
     #[error("declared a frame of {declared} bytes, allowed are 1 to {max}")]
     Length {
@@ -31,7 +34,9 @@ pub(super) enum FrameError {
 /// Reads one frame of at most `max` bytes. Not cancel-safe: a dropped call leaves the stream inside a frame.
 pub(super) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R, max: u32) -> Result<Bytes, FrameError> {
     let mut header = [0; 4];
-    stream.read_exact(&mut header).await?;
+    let (first, rest) = header.split_at_mut(1);
+    stream.read_exact(first).await?; // between two frames a stream may end
+    inside(stream.read_exact(rest).await)?;
     let declared = u32::from_be_bytes(header);
     // R28: refused before any allocation. Nothing that we send is empty.
     if declared == 0 || declared > max {
@@ -44,9 +49,17 @@ pub(super) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R, max: u32) -
         let target = length.min(filled.saturating_mul(2).max(CHUNK));
         body.reserve_exact(target - filled);
         body.resize(target, 0);
-        stream.read_exact(body.split_at_mut(filled).1).await?;
+        inside(stream.read_exact(body.split_at_mut(filled).1).await)?;
     }
     Ok(body.into())
+}
+
+/// An end here is an end inside a frame.
+fn inside(read: io::Result<()>) -> Result<(), FrameError> {
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => FrameError::Truncated,
+        _ => error.into(),
+    })
 }
 
 /// Writes the frames, gathered into writes of [`CHUNK`] bytes. `buffer` is scratch space that the caller keeps.
@@ -158,7 +171,7 @@ mod tests {
         let mut bytes = vec![0; 3 * CHUNK];
         bytes.extend(u32::MAX.to_le_bytes()); // given from the end
         let mut miser = Miser(bytes, 0);
-        assert!(matches!(block_on(read_frame(&mut miser, u32::MAX)), Err(FrameError::Io(_))));
+        assert!(matches!(block_on(read_frame(&mut miser, u32::MAX)), Err(FrameError::Truncated)));
         // What had arrived when it stopped, and not the 4 GiB that were declared.
         assert_eq!(miser.1, 2 * CHUNK);
     }
@@ -168,7 +181,8 @@ mod tests {
         let bytes = written(&[Bytes::from_static(b"seventeen letters")]);
         for cut in 0..bytes.len() {
             let mut stream = Cursor::new(&bytes[..cut]);
-            assert!(matches!(block_on(read_frame(&mut stream, 100)), Err(FrameError::Io(_))));
+            let error = block_on(read_frame(&mut stream, 100)).unwrap_err();
+            assert_eq!(matches!(error, FrameError::Truncated), cut > 0, "{cut}: {error}");
         }
     }
 }

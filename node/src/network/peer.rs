@@ -1,6 +1,7 @@
 //! What is known of one peer, for the senders, the tasks and the operator.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use super::{
     inbox::Inbox,
     outbox::{NoLink, Outbox},
 };
+use crate::conduct::Offence;
 
 pub(super) struct PeerState {
     pub(super) index: PeerIndex,
@@ -39,6 +41,8 @@ pub(super) struct View {
     pub(super) link: Option<(Multiaddr, Instant)>,
     pub(super) rtt: Option<Duration>,
     pub(super) trouble: Option<String>,
+    pub(super) offences: BTreeMap<Offence, u64>,
+    pub(super) penalties: u64,
 }
 
 impl PeerState {
@@ -72,6 +76,19 @@ impl PeerState {
         }
     }
 
+    /// Counts what the framing proves against the peer.
+    pub(super) fn note(&self, offence: Offence) {
+        let mut view = self.view();
+        let count = view.offences.entry(offence).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Counts a time that the peer was shut out.
+    pub(super) fn note_penalty(&self) {
+        let mut view = self.view();
+        view.penalties = view.penalties.saturating_add(1);
+    }
+
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,6 +106,8 @@ impl PeerState {
                 rtt: view.rtt,
             }),
             trouble: view.trouble.clone(),
+            offences: view.offences.clone(),
+            penalties: view.penalties,
             classes: PerClass::from_fn(|class| {
                 let (outbox, traffic) = (self.outboxes.get(class), self.traffic.get(class));
                 ClassStatus {
@@ -118,6 +137,10 @@ pub struct PeerStatus {
     pub link: Option<LinkStatus>,
     /// Why there is none, or was none last.
     pub trouble: Option<String>,
+    /// Offences against the framing, and how often; those of its frames are the driver's to count.
+    pub offences: BTreeMap<Offence, u64>,
+    /// How often it was shut out, for these or through [`super::Network::disconnect`].
+    pub penalties: u64,
     /// Queues and traffic.
     pub classes: PerClass<ClassStatus>,
 }

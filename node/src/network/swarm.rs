@@ -53,6 +53,7 @@ use super::{
     peer_id,
     streams::{self, News},
 };
+use crate::conduct::Offence;
 
 /// First wait before a dial is tried again; it doubles up to [`REDIAL_MAX`].
 const REDIAL_MIN: Duration = Duration::from_millis(50);
@@ -332,7 +333,8 @@ impl Connector {
                 self.give_up(event.connection, &format!("no {class:?} stream: {error}"));
             }
             News::Twice(class) => {
-                self.violation(event.peer, format!("opened the {class:?} stream twice"));
+                let reason = format!("opened the {class:?} stream twice");
+                self.violation(event.peer, Offence::StreamTwice, &reason);
             }
         }
     }
@@ -382,7 +384,15 @@ impl Connector {
             return;
         };
         match error {
-            FrameError::Length { .. } => self.violation(connection.peer, error.to_string()),
+            FrameError::Length { .. } => {
+                self.violation(connection.peer, Offence::FrameLength, &error.to_string());
+            }
+            FrameError::Truncated => {
+                if let Some(contact) = self.contacts.get(&connection.peer) {
+                    contact.state.note(Offence::FrameTruncated);
+                }
+                self.give_up(id, &error.to_string());
+            }
             FrameError::Io(_) => self.give_up(id, &error.to_string()),
         }
     }
@@ -565,9 +575,12 @@ impl Connector {
 
     // Who may connect
 
-    fn violation(&mut self, peer: PeerId, reason: String) {
+    fn violation(&mut self, peer: PeerId, offence: Offence, reason: &str) {
         self.shared.counters.violations.add(1);
-        self.shut_out(peer, &reason);
+        if let Some(contact) = self.contacts.get(&peer) {
+            contact.state.note(offence);
+        }
+        self.shut_out(peer, reason);
     }
 
     fn punish(&mut self) {
@@ -587,8 +600,10 @@ impl Connector {
         let penalty = self.shared.limits.penalty;
         warn!(peer = %contact.state.index, reason, penalty_ms = penalty.as_millis(), "peer shut out");
         contact.dial = Dial::ShutOut(Instant::now() + penalty);
-        self.shared.counters.penalties.add(1);
+        let state = contact.state.clone();
         self.turn_away(peer, reason);
+        self.shared.counters.penalties.add(1);
+        state.note_penalty();
     }
 
     /// Closes a peer's connections and lets it make no new one.

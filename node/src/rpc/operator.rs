@@ -10,10 +10,15 @@ use tonic::{Request, Response, Status};
 
 use super::door::caller;
 use super::error::RpcError;
+use crate::conduct::{Conduct, Offence};
 use crate::handle::NodeHandle;
 
 /// What the replica says when it waits for nothing in particular.
 const IDLE: &str = "transactions";
+
+fn offence((offence, count): (Offence, u64)) -> pb::PeerOffence {
+    pb::PeerOffence { reason: offence.reason().to_owned(), count, strike: offence.is_strike() }
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Operator {
@@ -47,6 +52,9 @@ impl OperatorService for Operator {
         let peer = |peer: crate::network::PeerStatus| {
             let index = ValidatorIndex(peer.index.0);
             let validator = set.get(index);
+            let driven = driver.conduct.get(&index);
+            let framing = peer.offences.into_iter();
+            let offences = framing.chain(driven.into_iter().flat_map(Conduct::counts));
             pb::Peer {
                 validator: validator.map(|_| index.0.into()),
                 network_key: raw(peer.key),
@@ -54,6 +62,8 @@ impl OperatorService for Operator {
                 connected: peer.link.is_some(),
                 rtt_us: peer.link.and_then(|link| u64::try_from(link.rtt?.as_micros()).ok()),
                 low: driver.peers_low.get(&index).map_or(0, |low| low.0),
+                offences: offences.map(offence).collect(),
+                cut_offs: peer.penalties,
             }
         };
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
