@@ -342,7 +342,7 @@ pub(crate) enum Patient {
         after_help = "Examples:\n  epione patient register --name anna --as hospital0/doctor\n  epione patient register --custodial --notice notice.pdf --as hospital0/admin"
     )]
     Register {
-        /// What to call them on this machine; with a testnet their key is made as patients/NAME.
+        /// What to call them on this machine: a nickname, as it is typed and part of file names. With a testnet their key is made as patients/NAME.
         #[arg(long)]
         name: Option<String>,
         /// The patient's key file.
@@ -374,7 +374,8 @@ pub(crate) enum Record {
   epione record register bundles/ --keep vault --as hospital0/doctor
 
 Bodies stay with you: only random ids, codes, a month, a size class and salted hashes are sent. --keep DIR keeps
-each body with its salt, without which nobody can show later what was registered.")]
+each body with its salt, without which nobody can show later what was registered. Messages name a file by its place
+(as given; in a folder by name), never by its name, which may be a patient's.")]
     Register(RecordRegister),
     /// A patient's records, as far as you may know of them.
     List {

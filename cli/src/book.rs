@@ -1,10 +1,11 @@
 //! Names for ids, on this machine alone: `hospital0/doctor` is shorter to type than 64 hex digits.
 //!
-//! Names never leave the folder: on the ledger there are pseudonyms only. Kept in the testnet's folder, readable
-//! by its owner alone.
+//! Names never leave the folder: on the ledger there are pseudonyms only, and a message names no patient but the one
+//! that was typed. Kept in the testnet's folder, readable by its owner alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use epione_types::id::{OrgId, PatientId, PractitionerId};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,15 @@ impl Book {
     pub(crate) fn open(dir: &Path) -> Result<Self, CliError> {
         let path = dir.join("book.json");
         let mut book: Self = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).about(path.display())?,
+            // The parser's own words may quote a name.
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+                CliError::failed(format!(
+                    "{} is damaged at line {}, column {}: mend it, or remove it and name everybody by id",
+                    path.display(),
+                    error.line(),
+                    error.column()
+                ))
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(error).about(path.display()),
         };
@@ -61,11 +70,14 @@ impl Book {
     }
 
     pub(crate) fn org(&self, text: &str) -> Result<OrgId, CliError> {
-        find(&self.orgs, text, "organisation", str::parse)
+        let id = find(&self.orgs, text);
+        id.ok_or_else(|| unknown("organisation", text, &known(self.orgs.keys())))
     }
 
     pub(crate) fn patient(&self, text: &str) -> Result<PatientId, CliError> {
-        find(&self.patients, text, "patient", str::parse)
+        // The other patients of this machine are nobody's business.
+        find(&self.patients, text)
+            .ok_or_else(|| unknown("patient", text, "the names known here are in book.json"))
     }
 
     /// `organisation/practitioner`: a name of the book, or two ids or names.
@@ -76,27 +88,26 @@ impl Book {
         let (org, practitioner) = text.split_once('/').ok_or_else(|| {
             CliError::usage(format!("'{text}' is no practitioner; write ORG/PRACTITIONER, by name or by id"))
         })?;
-        let practitioner =
-            practitioner.parse().map_err(|_| unknown("practitioner", text, self.practitioners.keys()))?;
+        let practitioner = practitioner
+            .parse()
+            .map_err(|_| unknown("practitioner", text, &known(self.practitioners.keys())))?;
         Ok(PractitionerName { org: self.org(org)?, practitioner })
     }
 }
 
-fn find<T: Copy, E>(
-    names: &BTreeMap<String, T>,
-    text: &str,
-    kind: &str,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<T, CliError> {
-    names.get(text).copied().or_else(|| parse(text).ok()).ok_or_else(|| unknown(kind, text, names.keys()))
+fn find<T: Copy + FromStr>(names: &BTreeMap<String, T>, text: &str) -> Option<T> {
+    names.get(text).copied().or_else(|| text.parse().ok())
 }
 
-fn unknown<'a>(kind: &str, text: &str, names: impl Iterator<Item = &'a String>) -> CliError {
+fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.take(20).map(String::as_str).collect();
-    let known = if names.is_empty() {
+    if names.is_empty() {
         "no names are known here".to_owned()
     } else {
         format!("known names: {}", names.join(", "))
-    };
+    }
+}
+
+fn unknown(kind: &str, text: &str, known: &str) -> CliError {
     CliError::usage(format!("'{text}' is no {kind}: it is neither 32 hex digits nor a known name; {known}"))
 }

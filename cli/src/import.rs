@@ -1,5 +1,8 @@
 //! From files to transactions: bundles read, sealed, signed; bodies and salts kept by whoever they belong to.
+//!
+//! Messages name a file by its place ("bundle 3 of 18"), never by its path: tested by `tests/phi.rs`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use epione_client::fhir::{Import, ImportPlan, MAX_BUNDLE_BYTES, RecordFile, Tables, read_bundle};
@@ -10,8 +13,28 @@ use epione_types::{Hash, SecretKey, SignedTx};
 
 use crate::error::{About as _, CliError};
 
-/// The .json files of a folder, in order of their names; a file is itself.
-pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
+/// A file to register. Shown by its place alone: exporters name bundles after their patients.
+pub(crate) struct Source {
+    path: PathBuf,
+    number: usize,
+    of: usize,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.number, self.of)
+    }
+}
+
+impl Source {
+    /// Its bytes, within the limit of a bundle.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, CliError> {
+        read(&format!("file {self}"), &self.path)
+    }
+}
+
+/// Files as they are named, and the .json files of a folder in order of their names.
+pub(crate) fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, CliError> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -31,19 +54,19 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
         found.sort_unstable();
         files.extend(found);
     }
-    Ok(files)
+    let of = files.len();
+    Ok(files.into_iter().zip(1..).map(|(path, number)| Source { path, number, of }).collect())
 }
 
-/// A file's bytes, within the limit of a bundle.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    let length = std::fs::metadata(path).about(path.display())?.len();
+/// A file's bytes, within the limit of a bundle. `name` stands for it in errors.
+pub(crate) fn read(name: &str, path: &Path) -> Result<Vec<u8>, CliError> {
+    let length = std::fs::metadata(path).about(name)?.len();
     if length > MAX_BUNDLE_BYTES as u64 {
         return Err(CliError::failed(format!(
-            "{} has {length} bytes; a file to register has at most {MAX_BUNDLE_BYTES}",
-            path.display()
+            "{name} has {length} bytes; a file to register has at most {MAX_BUNDLE_BYTES}: export it in parts"
         )));
     }
-    std::fs::read(path).about(path.display())
+    std::fs::read(path).about(name)
 }
 
 /// Is this a FHIR bundle?
@@ -56,9 +79,9 @@ pub(crate) fn is_bundle(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Head>(bytes).is_ok_and(|head| head.resource_type == "Bundle")
 }
 
-/// Plans a bundle's import. `name` is shown in errors, which never quote the bundle.
-pub(crate) fn plan(name: &str, bytes: &[u8], undated: Option<Month>) -> Result<ImportPlan, CliError> {
-    read_bundle(bytes, &Tables::built_in(), undated).about(name)
+/// Plans a bundle's import. Errors show its place among the others, and never quote it.
+pub(crate) fn plan(place: &str, bytes: &[u8], undated: Option<Month>) -> Result<ImportPlan, CliError> {
+    read_bundle(bytes, &Tables::built_in(), undated).about(format_args!("bundle {place}"))
 }
 
 /// Draws ids and salts.

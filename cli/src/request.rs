@@ -47,18 +47,18 @@ where
     texts.iter().map(|text| id(flag, text)).collect()
 }
 
-/// A document's hash: given, or of a file.
+/// A document's hash: given, or of a file. Errors name the flag: a signed consent is often named after its signer.
 pub(crate) fn document(flag: &str, text: &str) -> Result<Hash, CliError> {
     if let Ok(hash) = text.parse() {
         return Ok(hash);
     }
-    let length = std::fs::metadata(text).about(format!("{flag}: {text} is neither a hash nor a file"))?.len();
+    let length = std::fs::metadata(text).about(format_args!("{flag} is neither a hash nor a file"))?.len();
     if length > DOCUMENT_BYTES_MAX {
         return Err(CliError::failed(format!(
-            "{flag}: {text} has {length} bytes; at most {DOCUMENT_BYTES_MAX}"
+            "{flag}: the file has {length} bytes; at most {DOCUMENT_BYTES_MAX} are hashed here: give its hash instead"
         )));
     }
-    Ok(DOCUMENT.hash(&std::fs::read(text).about(text)?))
+    Ok(DOCUMENT.hash(&std::fs::read(text).about(flag)?))
 }
 
 /// The hash of a privacy notice; of an empty one if none is named.
@@ -165,11 +165,11 @@ fn written(path: &Path) -> Result<Hash, CliError> {
     let bytes = match std::fs::read(&salted) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let file = RecordFile::new(&salt()?, &import::read(path)?);
+            let file = RecordFile::new(&salt()?, &import::read("--written", path)?);
             import::write(&salted, file.bytes())?;
             file.bytes().to_vec()
         }
-        Err(error) => return Err(error).about(salted.display()),
+        Err(error) => return Err(error).about("--written: the salted copy beside the file"),
     };
     Ok(Domain::COMMITMENT.hash(&bytes))
 }

@@ -16,6 +16,9 @@ use crate::error::{About as _, CliError};
 use crate::output::Fields;
 use crate::request;
 
+/// The folder of patients' keys among a testnet's keys.
+pub(crate) const PATIENTS: &str = "patients";
+
 /// A testnet that a command speaks to.
 #[derive(Debug)]
 pub(crate) struct Testnet {
@@ -261,9 +264,14 @@ fn key_file(connect: &Connect, testnet: Option<&Testnet>) -> Result<PathBuf, Cli
     )))
 }
 
+/// Everybody's keys but the patients': those are shown as one.
 fn known_keys(layout: &Layout) -> String {
     let mut names = Vec::new();
     for folder in std::fs::read_dir(layout.keys()).into_iter().flatten().flatten() {
+        if folder.file_name() == PATIENTS {
+            names.push(format!("{PATIENTS}/NAME"));
+            continue;
+        }
         for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
             if let Some(name) = file.file_name().to_str().and_then(|name| name.strip_suffix(".key")) {
                 names.push(format!("{}/{name}", folder.file_name().to_string_lossy()));

@@ -87,7 +87,8 @@ fn bundles_that_cannot_be_read_end_the_demo_before_any_process_starts() {
     let path = bundles.path().to_str().unwrap();
     finish(&mut demo(temporary.path(), &["--bundles", path])).fails(1, &["no .json file"]);
     std::fs::write(bundles.path().join("one.json"), "{\"resourceType\": \"Bundle\"").unwrap();
-    finish(&mut demo(temporary.path(), &["--bundles", path])).fails(1, &["one.json"]);
+    let refused = finish(&mut demo(temporary.path(), &["--bundles", path])).fails(1, &["bundle 1 of 1"]);
+    assert!(!refused.stderr.contains("come up"), "{}", refused.stderr);
     finish(&mut demo(temporary.path(), &["--bundles", "/nowhere"])).fails(2, &["/nowhere"]);
     assert!(is_empty(temporary.path()));
 }

@@ -13,7 +13,7 @@ use crate::book::PractitionerName;
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
-use crate::session::{Session, checked_name};
+use crate::session::{PATIENTS, Session, checked_name};
 
 pub(super) async fn org(command: Org) -> Result<Shown, CliError> {
     match command {
@@ -105,7 +105,7 @@ pub(super) async fn patient(command: Patient) -> Result<Shown, CliError> {
             let key = if custodial {
                 None
             } else {
-                let full = name.as_deref().map(|name| format!("patients/{name}"));
+                let full = name.as_deref().map(|name| format!("{PATIENTS}/{name}"));
                 Some(session.member_key(member_key.as_deref(), full.as_deref())?)
             };
             let call = RegisterPatient {

@@ -58,19 +58,18 @@ async fn register(args: RecordRegister) -> Result<Shown, CliError> {
     // Whatever is wrong with the files is found before anything is sent.
     let mut bundles = Vec::new();
     let mut single = None;
-    let files = import::files(&args.files)?;
-    let count = files.len();
-    for path in files {
-        let bytes = import::read(&path)?;
+    let sources = import::sources(&args.files)?;
+    let count = sources.len();
+    for source in sources {
+        let bytes = source.read()?;
         if import::is_bundle(&bytes) {
             let undated = args.month.or_else(request::this_month);
-            bundles.push(import::plan(&path.display().to_string(), &bytes, undated)?);
+            bundles.push(import::plan(&source.to_string(), &bytes, undated)?);
         } else if count == 1 {
             single = Some(bytes);
         } else {
-            return Err(CliError::usage(format!(
-                "{} is no FHIR bundle: of several files each must be one",
-                path.display()
+            return Err(CliError::failed(format!(
+                "file {source} is no FHIR bundle: of several files each must be one"
             )));
         }
     }

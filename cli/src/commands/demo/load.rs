@@ -32,22 +32,21 @@ const BACK_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(50);
 
-/// One bundle: its name for errors, and its bytes.
-pub(super) type Source = (String, Vec<u8>);
-
-/// The bundles of a folder, or invented ones.
-pub(super) fn sources(folder: Option<&Path>) -> Result<Vec<Source>, CliError> {
+/// The bundles of a folder, or invented ones: all of them read before anything is started.
+pub(super) fn bundles(folder: Option<&Path>) -> Result<Vec<ImportPlan>, CliError> {
+    let undated = request::this_month();
     let Some(folder) = folder else {
         let invented = |patient| {
-            (format!("invented bundle {patient}"), bundles::bundle(SEED, patient).to_string().into_bytes())
+            let bundle = bundles::bundle(SEED, patient).to_string();
+            import::plan(&format!("{} of {PATIENTS}", patient + 1), bundle.as_bytes(), undated)
         };
-        return Ok((0..PATIENTS).map(invented).collect());
+        return (0..PATIENTS).map(invented).collect();
     };
     if !folder.is_dir() {
         return Err(CliError::usage(format!("--bundles {}: no such folder", folder.display())));
     }
-    let files = import::files(&[folder.to_owned()])?;
-    files.into_iter().map(|path| Ok((path.display().to_string(), import::read(&path)?))).collect()
+    let sources = import::sources(&[folder.to_owned()])?;
+    sources.iter().map(|source| import::plan(&source.to_string(), &source.read()?, undated)).collect()
 }
 
 /// What each hospital has to register, and what became of it.
@@ -91,15 +90,10 @@ impl Work {
 }
 
 /// Deals the bundles out to the hospitals in turn, largest first: no hospital waits for another.
-pub(super) fn plan(cast: &Cast, sources: Vec<Source>) -> Result<Work, CliError> {
+pub(super) fn deal(cast: &Cast, mut plans: Vec<ImportPlan>) -> Result<Work, CliError> {
     let count = cast.hospitals.len();
-    let undated = request::this_month();
     let notice = request::notice(None)?;
-    let bundles = sources.len();
-    let mut plans = sources
-        .iter()
-        .map(|(name, bytes)| import::plan(name, bytes, undated))
-        .collect::<Result<Vec<ImportPlan>, _>>()?;
+    let bundles = plans.len();
     let references = plans.iter().map(|plan| plan.references).sum();
     plans.retain(|plan| !plan.patients.is_empty());
     plans.sort_by_key(|plan| std::cmp::Reverse(plan.records.len()));

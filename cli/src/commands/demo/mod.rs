@@ -14,6 +14,7 @@ mod story;
 
 use std::time::Instant;
 
+use epione_client::fhir::ImportPlan;
 use epione_testnet::local::{Lifetime, Network, Options};
 use tempfile::TempDir;
 
@@ -47,13 +48,13 @@ fn must(holds: bool, what: impl FnOnce() -> String) -> Result<(), CliError> {
 
 async fn tell(args: &Demo, folder: &TempDir) -> Result<Shown, CliError> {
     let begun = Instant::now();
-    let sources = load::sources(args.bundles.as_deref())?;
+    let bundles = load::bundles(args.bundles.as_deref())?;
     say(format_args!("{NODES} hospitals come up in {}", folder.path().display()));
     let options = Options::of_this_binary(NODES)?;
     let mut network =
         Network::up(&folder.path().join("net"), &options, Lifetime::WithStarter, UP_WITHIN).await?;
     let up = begun.elapsed();
-    let told = story(&mut network, sources).await;
+    let told = story(&mut network, bundles).await;
     if told.is_err() {
         say("last lines of every node's log:");
         for node in 0..network.len() {
@@ -72,10 +73,10 @@ async fn tell(args: &Demo, folder: &TempDir) -> Result<Shown, CliError> {
     Ok(Shown::one(fields))
 }
 
-async fn story(network: &mut Network, sources: Vec<load::Source>) -> Result<Fields, CliError> {
+async fn story(network: &mut Network, bundles: Vec<ImportPlan>) -> Result<Fields, CliError> {
     let mut cast = Cast::enrol(network).await?;
     say("every hospital has enrolled a doctor");
-    let mut work = load::plan(&cast, sources)?;
+    let mut work = load::deal(&cast, bundles)?;
     cast.anna_is(&mut work)?;
 
     let first = load::first_half(&cast, &mut work).await?;
