@@ -96,6 +96,11 @@ impl Records {
         self.0.is_empty()
     }
 
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.0.iter()
+    }
+
     /// How often the log was begun: at birth, and whenever it was trimmed.
     #[must_use]
     pub fn beginnings(&self) -> usize {
