@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use epione_node::config::{Config, Grpc, LogFormat};
 use epione_node::driver::Settings;
 use epione_node::handle::Level;
-use epione_node::network::{Peer, PeerIndex};
+use epione_node::network::{Limits as NetworkLimits, Peer, PeerIndex};
 use epione_node::run::Node;
 use epione_types::id::OrgId;
 use epione_types::{TimestampMs, ValidatorIndex};
@@ -52,6 +52,7 @@ async fn main() {
             operator: any,
             listen: any,
             peers: peers.collect(),
+            network_limits: NetworkLimits::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             settings: Settings::default(),

@@ -38,7 +38,7 @@ use toml::{Table, Value};
 
 use crate::driver::Settings;
 use crate::mempool::Limits;
-use crate::network::{Address, Peer, PeerIndex};
+use crate::network::{self, Address, Peer, PeerIndex};
 
 /// Longest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -93,6 +93,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The other validators.
     pub peers: Vec<Peer>,
+    /// Bounds of the links to them.
+    pub network_limits: network::Limits,
     /// Directives of the log filter.
     pub log_level: String,
     /// How the log is written.
@@ -379,6 +381,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         operator: operator_listen?,
         listen: network_listen?,
         peers,
+        network_limits: network::Limits::default(),
         log_level,
         log_format,
         settings: Settings { pool, log_bytes_max },

@@ -34,7 +34,7 @@ use crate::feed::{Feed, Progress};
 use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
 use crate::mempool::Account;
-use crate::network::{self, Class, Inbound, Limits, Network, PeerIndex};
+use crate::network::{self, Class, Inbound, Network, PeerIndex};
 use crate::pool_log::PoolLog;
 use crate::ports::{Candidate, Log as _, Origin, Reply, Transport};
 use crate::start::{self, ResumeError};
@@ -230,7 +230,7 @@ impl Node {
             VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, config.settings.pool.txs_max);
         let write = WriteLane::new(chain.clone(), set, feed.clone())?;
         let serve = ServeLane::new(chain.clone());
-        let mut limits = Limits::default();
+        let mut limits = config.network_limits.clone();
         // The largest batch must fit a frame, proposed or fetched.
         let frame = config.genesis.validators.params.batch_bytes_max.saturating_add(1 << 20);
         for class in [&mut limits.classes.bulk, &mut limits.classes.sync] {

@@ -4,6 +4,9 @@
 //! how long something takes: each wait is for a condition, and gives up only after [`PATIENCE`].
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "support/raw_peer.rs"]
+mod raw_peer;
+
 use std::{
     collections::BTreeMap,
     io::Write as _,
@@ -19,11 +22,8 @@ use epione_node::network::{
     Class, ClassLimits, ClassStatus, Config, Event, Inbound, Limits, Network, Peer, PeerIndex, PeerStatus,
     PeersError, PerClass, SendError, StartError, public_key,
 };
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _, future::try_join_all};
-use libp2p::{
-    Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, identity, multiaddr::Protocol, noise,
-    swarm::dial_opts::DialOpts, tcp, yamux,
-};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::try_join_all};
+use raw_peer::{RawPeer, stream_of, write_frame};
 use tokio::time::{interval, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +40,11 @@ fn seed(index: u16) -> [u8; 32] {
 
 fn peer(index: u16, address: Option<SocketAddr>) -> Peer {
     Peer { index: PeerIndex(index), key: public_key(seed(index)), address: address.map(Into::into) }
+}
+
+/// The peer of this index, in hostile hands.
+fn dial(index: u16, node: &Network) -> RawPeer {
+    RawPeer::dial(seed(index), node.key(), node.listen_address())
 }
 
 fn small_queues() -> Limits {
@@ -118,56 +123,6 @@ fn status(node: &Network, peer: u16) -> PeerStatus {
 
 fn class_status(node: &Network, peer: u16, class: Class) -> ClassStatus {
     *status(node, peer).classes.get(class)
-}
-
-/// A peer that holds a valid key and does with its streams what the test wants.
-struct RawPeer {
-    control: libp2p_stream::Control,
-    target: PeerId,
-}
-
-impl RawPeer {
-    fn dial(index: u16, node: &Network) -> Self {
-        let mut swarm =
-            SwarmBuilder::with_existing_identity(identity::Keypair::ed25519_from_bytes(seed(index)).unwrap())
-                .with_tokio()
-                .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-                .unwrap()
-                .with_behaviour(|_| libp2p_stream::Behaviour::new())
-                .unwrap()
-                .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
-                .build();
-        let key = identity::ed25519::PublicKey::try_from_bytes(&node.key()).unwrap();
-        let target = identity::PublicKey::from(key).to_peer_id();
-        let address = node.listen_address();
-        let address = Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()));
-        let dial = DialOpts::peer_id(target).addresses(vec![address]).build();
-        swarm.dial(dial).unwrap();
-        let control = swarm.behaviour().new_control();
-        tokio::spawn(async move { while swarm.next().await.is_some() {} });
-        Self { control, target }
-    }
-
-    async fn open(&mut self, class: Class) -> Result<Stream, libp2p_stream::OpenStreamError> {
-        let protocol = StreamProtocol::new(class.protocol_name());
-        self.control.open_stream(self.target, protocol).await
-    }
-
-    async fn open_all(&mut self) -> PerClass<Stream> {
-        let [consensus, bulk, sync] = [
-            self.open(Class::Consensus).await.unwrap(),
-            self.open(Class::Bulk).await.unwrap(),
-            self.open(Class::Sync).await.unwrap(),
-        ];
-        PerClass { consensus, bulk, sync }
-    }
-}
-
-async fn write_frame(stream: &mut Stream, frame: &[u8]) {
-    let mut bytes = u32::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
-    bytes.extend(frame);
-    stream.write_all(&bytes).await.unwrap();
-    stream.flush().await.unwrap();
 }
 
 // Frames
@@ -278,8 +233,8 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
     for (class, declared) in [(Class::Bulk, u32::MAX), (Class::Consensus, 64 * 1024 + 1), (Class::Sync, 0)] {
         let limits = Limits { penalty: PATIENCE * 2, ..small_queues() };
         let (node, mut inbound) = start(0, vec![peer(1, None)], limits).await;
-        let mut hostile = RawPeer::dial(1, &node);
-        let mut streams = hostile.open_all().await;
+        let mut hostile = dial(1, &node);
+        let mut streams = hostile.open_all().await.unwrap();
         assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
 
         // The connection works, and what it sends carries its key's number.
@@ -287,11 +242,7 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
         let frame = next_frame(&mut inbound).await;
         assert_eq!(frame, (1, Class::Sync, Bytes::from_static(b"hello")));
 
-        let stream = match class {
-            Class::Consensus => &mut streams.consensus,
-            Class::Bulk => &mut streams.bulk,
-            Class::Sync => &mut streams.sync,
-        };
+        let stream = stream_of(&mut streams, class);
         stream.write_all(&declared.to_be_bytes()).await.unwrap();
         stream.flush().await.unwrap();
         assert_eq!(next(&mut inbound).await, Event::Disconnected(PeerIndex(1)));
@@ -303,7 +254,7 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
         assert_eq!(node.counters().penalties.get(), 1);
 
         // And it stays out.
-        let mut again = RawPeer::dial(1, &node);
+        let mut again = dial(1, &node);
         assert!(again.open(Class::Bulk).await.is_err());
         until("the next try was refused", || node.counters().refused.get() == 1).await;
         assert_eq!(node.counters().links.get(), 1);
@@ -313,8 +264,8 @@ async fn a_frame_too_large_or_empty_shuts_its_sender_out() {
 #[tokio::test]
 async fn a_stream_opened_twice_is_a_violation() {
     let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
-    let mut hostile = RawPeer::dial(1, &node);
-    let _streams = hostile.open_all().await;
+    let mut hostile = dial(1, &node);
+    let _streams = hostile.open_all().await.unwrap();
     assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
     let _second = hostile.open(Class::Bulk).await;
     assert_eq!(next(&mut inbound).await, Event::Disconnected(PeerIndex(1)));
@@ -326,8 +277,8 @@ async fn a_stream_opened_twice_is_a_violation() {
 async fn an_end_inside_a_frame_is_counted_and_an_end_between_frames_is_not() {
     for (sent, counted) in [(&[0, 0, 0, 100, 1, 2, 3][..], 1), (&[0, 0], 1), (&[0, 0, 0, 1, 9], 0)] {
         let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
-        let mut hostile = RawPeer::dial(1, &node);
-        let mut streams = hostile.open_all().await;
+        let mut hostile = dial(1, &node);
+        let mut streams = hostile.open_all().await.unwrap();
         assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
         streams.bulk.write_all(sent).await.unwrap();
         streams.bulk.close().await.unwrap();
@@ -345,11 +296,11 @@ async fn an_end_inside_a_frame_is_counted_and_an_end_between_frames_is_not() {
 #[tokio::test]
 async fn an_unknown_stream_is_refused_and_the_link_stays() {
     let (node, mut inbound) = start(0, vec![peer(1, None)], small_queues()).await;
-    let mut hostile = RawPeer::dial(1, &node);
-    let mut streams = hostile.open_all().await;
+    let mut hostile = dial(1, &node);
+    let mut streams = hostile.open_all().await.unwrap();
     assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
     for name in ["/epione/consensus/2", "/epione/gossip/1", "/meshsub/1.1.0"] {
-        let unknown = hostile.control.open_stream(hostile.target, StreamProtocol::new(name)).await;
+        let unknown = hostile.open_named(name).await;
         assert!(
             matches!(unknown, Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))),
             "{unknown:?}"
@@ -433,8 +384,8 @@ async fn a_peer_that_does_not_read_costs_a_bounded_queue_and_nobody_else() {
     let (node, mut inbound) = start(0, peers, small_queues()).await;
     let address = node.listen_address();
     let (_reader, mut reader_inbound) = start(2, vec![peer(0, Some(address))], small_queues()).await;
-    let mut deaf = RawPeer::dial(1, &node);
-    let mut streams = deaf.open_all().await;
+    let mut deaf = dial(1, &node);
+    let mut streams = deaf.open_all().await.unwrap();
     for _ in 0..2 {
         assert!(matches!(next(&mut inbound).await, Event::Connected(_)));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use epione_node::config::{Config, Grpc, LogFormat};
 use epione_node::driver::Settings;
 use epione_node::handle::{Level, NodeHandle, Outcome, SubmitError};
-use epione_node::network::{Peer, PeerIndex};
+use epione_node::network::{Limits as NetworkLimits, Peer, PeerIndex};
 use epione_node::ports::Refused;
 use epione_node::run::Node;
 use epione_node::validate::Malformed;
@@ -45,6 +45,7 @@ fn config(genesis: &Genesis, me: usize, dir: &Path, running: &[Option<Node>]) ->
         operator: any,
         listen: any,
         peers: peers.collect(),
+        network_limits: NetworkLimits::default(),
         log_level: "info".to_owned(),
         log_format: LogFormat::Text,
         settings: Settings::default(),

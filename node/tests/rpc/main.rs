@@ -3,9 +3,12 @@
 
 mod auth;
 mod bad_input;
+mod bad_peer;
 mod events;
 mod limits;
 mod raw;
+#[path = "../support/raw_peer.rs"]
+mod raw_peer;
 mod reads;
 mod submit;
 #[path = "../support/mod.rs"]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use epione_client::{Config as ClientConfig, EpioneClient, Trust, TxBuilder, auth, tx};
 use epione_node::config::{Config, Grpc, LogFormat};
 use epione_node::driver::Settings;
-use epione_node::network::{Peer, PeerIndex};
+use epione_node::network::{Limits as NetworkLimits, Peer, PeerIndex};
 use epione_node::rpc::{Limits, Server};
 use epione_node::run::Node;
 use epione_proto::ApiError;
@@ -82,6 +82,7 @@ fn config(
         operator: any(),
         listen: any(),
         peers: peers.collect(),
+        network_limits: NetworkLimits::default(),
         log_level: "info".to_owned(),
         log_format: LogFormat::Text,
         settings: Settings::default(),
@@ -96,6 +97,7 @@ pub(crate) struct World {
     pub(crate) server: Option<Server>,
     ca: String,
     dir: TempDir,
+    tweak: fn(&mut Config),
 }
 
 impl World {
@@ -106,6 +108,11 @@ impl World {
 
     /// Hospital `me` of `n`, the others of which are not there (yet).
     pub(crate) async fn one_of(n: usize, me: usize, limits: Limits) -> Self {
+        Self::tweaked(n, me, limits, |_| ()).await
+    }
+
+    /// The same, with every node's configuration changed.
+    pub(crate) async fn tweaked(n: usize, me: usize, limits: Limits, tweak: fn(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let genesis = genesis(n);
         let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -118,24 +125,32 @@ impl World {
         let certificate = params.signed_by(&tls_key, &issuer).unwrap().pem().into_bytes();
         let grpc =
             Grpc { listen: any(), certificate, key: tls_key.serialize_pem().into_bytes(), client_ca: None };
-        let config = config(&genesis, me, dir.path(), grpc, &BTreeMap::new());
+        let mut config = config(&genesis, me, dir.path(), grpc, &BTreeMap::new());
+        tweak(&mut config);
         let node = Node::start(config.clone()).await.unwrap();
         let server = Server::start(node.handle().clone(), &config.grpc, config.operator, limits);
         let server = server.await.unwrap();
-        Self { genesis, node: Some(node), server: Some(server), ca, dir }
+        Self { genesis, node: Some(node), server: Some(server), ca, dir, tweak }
     }
 
     /// The other hospitals' nodes, without servers.
     pub(crate) async fn others(&self) -> Vec<Node> {
+        self.others_but(None).await
+    }
+
+    /// All of them but one.
+    pub(crate) async fn others_but(&self, absent: Option<usize>) -> Vec<Node> {
         let first = self.node.as_ref().unwrap();
         let mut running = BTreeMap::from([(first.handle().validator().get(), first.listen_address())]);
         let mut nodes = Vec::new();
         for me in 0..self.genesis.validators.len() {
-            if running.contains_key(&me) {
+            if running.contains_key(&me) || absent == Some(me) {
                 continue;
             }
             let grpc = Grpc { listen: any(), certificate: vec![], key: vec![], client_ca: None };
-            let node = Node::start(config(&self.genesis, me, self.dir.path(), grpc, &running)).await.unwrap();
+            let mut config = config(&self.genesis, me, self.dir.path(), grpc, &running);
+            (self.tweak)(&mut config);
+            let node = Node::start(config).await.unwrap();
             running.insert(me, node.listen_address());
             nodes.push(node);
         }
