@@ -5,6 +5,7 @@
 mod support;
 
 use epione_consensus::BlocksAnswer;
+use epione_node::conduct::Offence;
 use epione_node::network::Class;
 use epione_node::wire::Frame;
 use epione_types::{Certificate, Epoch, Height, SignatureSet, TxId};
@@ -93,6 +94,38 @@ fn unasked_answers_and_impossible_requests_cost_nothing() {
     }
     cluster.run(SECOND);
     assert_eq!(cluster.disconnected(1), [] as [usize; 0], "a silly question is no crime, and nobody asked");
+    let counted = [Offence::RequestEmpty, Offence::RequestTooMany, Offence::BlocksUnasked];
+    // Of the 100 questions that name blocks and the one for a batch, two were looked at.
+    assert_eq!(counted.map(|offence| cluster.offences(1, 3, offence)), [300, 99, 10]);
+    goes_on(&mut cluster, 100);
+}
+
+#[test]
+fn blocks_that_do_not_verify_are_held_against_who_was_asked() {
+    let mut cluster = lived();
+    cluster.isolate(1);
+    for number in 30..60 {
+        let tx = cluster.patient(number);
+        let id = cluster.submit(2, tx);
+        cluster.run_until(60 * SECOND, |cluster| [0, 2, 3].iter().all(|node| cluster.has(*node, &[id])));
+    }
+    cluster.heal();
+    let (header_hash, signatures) = (support::hash("header"), SignatureSet::default());
+    let certificate = Certificate { epoch: Epoch(0), height: Height(1), header_hash, signatures };
+    let bad = Frame::Blocks(BlocksAnswer { blocks: Vec::new(), certificate }).encode();
+    // In every round, so that one comes right after each question: to whom does not matter to the one who sends it.
+    for _ in 0..2_000 {
+        for peer in [0, 2, 3] {
+            cluster.inject_on(peer, 1, Class::Sync, &bad);
+        }
+        cluster.run(5);
+        if [0, 2, 3].iter().all(|peer| cluster.offences(1, *peer, Offence::BlocksInvalid) > 0) {
+            break;
+        }
+    }
+    for peer in [0, 2, 3] {
+        assert!(cluster.offences(1, peer, Offence::BlocksInvalid) > 0, "each was asked in turn");
+    }
     goes_on(&mut cluster, 100);
 }
 

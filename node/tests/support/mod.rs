@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use epione_consensus::{Kind, Message, Replica, Stored, Vote};
 use epione_ledger::chain::{Chain, Head};
 use epione_ledger::disk::MemoryDisk;
 use epione_ledger::store::MemoryStore;
+use epione_node::conduct::Offence;
 use epione_node::driver::{Driver, Input, LookupReply, Ports, Settings};
 use epione_node::executor::Executor;
 use epione_node::feed::{Feed, Progress};
@@ -130,6 +131,8 @@ struct World {
     kept: RefCell<Option<Vec<(Class, Bytes)>>>,
     /// Frames on the consensus streams, by sender.
     spoken: RefCell<Vec<usize>>,
+    /// In whose name frames were injected.
+    hostile: RefCell<BTreeSet<usize>>,
     /// Whose forwards are all lost.
     mute: Cell<Option<usize>>,
 }
@@ -389,6 +392,7 @@ impl Cluster {
         self.inject_on(from, to, Class::Consensus, bytes);
     }
     pub fn inject_on(&mut self, from: usize, to: usize, class: Class, bytes: &[u8]) {
+        self.world.hostile.borrow_mut().insert(from);
         let from = ValidatorIndex(u16::try_from(from).unwrap());
         let bytes = Bytes::copy_from_slice(bytes);
         self.nodes[to].inbox.push(Input::Frame { from, class, bytes });
@@ -603,6 +607,12 @@ impl Cluster {
     pub fn beginnings(&self, node: usize) -> usize {
         self.nodes[node].beginnings
     }
+    /// How often `node` counted this of `peer`.
+    pub fn offences(&self, node: usize, peer: usize, offence: Offence) -> u64 {
+        let peer = ValidatorIndex(u16::try_from(peer).unwrap());
+        let status = self.nodes[node].driver.as_ref().unwrap().status();
+        status.conduct.get(&peer).map_or(0, |conduct| conduct.count(offence))
+    }
     pub fn fault(&self, node: usize) -> Option<String> {
         self.nodes[node].driver.as_ref().unwrap().status().fault
     }
@@ -637,12 +647,17 @@ impl Cluster {
         self.world.trace.get()
     }
 
-    /// No fork, no fault, and what is certified verifies.
+    /// No fork, no fault, nobody is blamed for what an honest validator does, and what is certified verifies.
     #[track_caller]
     pub fn check(&self) {
         for node in &self.nodes {
             let status = node.driver.as_ref().unwrap().status();
             assert_eq!((status.fault, status.waiting.halted), (None, None));
+            for (peer, conduct) in &status.conduct {
+                let strikes: Vec<_> = conduct.counts().filter(|(offence, _)| offence.is_strike()).collect();
+                let hostile = self.world.hostile.borrow().contains(&peer.get());
+                assert!(hostile || strikes.is_empty(), "validator {peer} is honest: {strikes:?}");
+            }
             for height in (1..=node.head().height.0).map(Height) {
                 let header = node.chain.header(height).unwrap();
                 for other in self.nodes.iter().filter(|other| other.head().height >= height) {
