@@ -110,7 +110,10 @@ impl Wal for Disk {
 }
 
 /// One validator's machine.
+#[derive(Clone)]
 pub(crate) struct Node {
+    /// Whose key it holds: its own place, but for a twin.
+    pub(crate) identity: usize,
     pub(crate) replica: Option<Replica>,
     pub(crate) disk: Disk,
     pub(crate) chain: Vec<(BlockHeader, Arc<Payload>)>,
@@ -124,7 +127,7 @@ pub(crate) struct Node {
     /// Batches held back from execution until released.
     pub(crate) slow: bool,
     pub(crate) backlog: VecDeque<(Height, Arc<Payload>)>,
-    /// What the store keeps of a block is what is executed; a crash loses nothing of it.
+    /// Since when a transaction waits, and the time that a block must pass.
     pub(crate) waiting: (Option<u64>, Option<TimestampMs>),
 }
 
@@ -134,11 +137,14 @@ pub(crate) struct Cluster {
     pub(crate) set: ValidatorSet,
     pub(crate) chain_id: ChainId,
     pub(crate) genesis_time: TimestampMs,
+    /// The validators in order, then second copies of some ([`Cluster::twin`]).
     pub(crate) nodes: Vec<Node>,
     pub(crate) net: VecDeque<Packet>,
     pub(crate) now: u64,
     /// Which packets are lost.
     pub(crate) lose: Box<dyn FnMut(&Packet) -> bool>,
+    /// Nodes that get no answer when they ask for blocks.
+    pub(crate) unserved: BTreeSet<usize>,
     /// Batches that no replica finds valid.
     pub(crate) invalid: BTreeSet<Hash>,
     /// Everything that left, for looking at.
@@ -173,6 +179,7 @@ impl Cluster {
             net: VecDeque::new(),
             now: 0,
             lose: Box::new(|_| false),
+            unserved: BTreeSet::new(),
             invalid: BTreeSet::new(),
             sent: Vec::new(),
             story: Vec::new(),
@@ -187,6 +194,7 @@ impl Cluster {
             let stored = Stored::genesis(cluster.chain_id, cluster.genesis_time);
             let (replica, step) = Replica::born(cluster.config(i), cluster.signer(i), stored);
             cluster.nodes.push(Node {
+                identity: i,
                 replica: Some(replica),
                 disk: Disk::default(),
                 chain: Vec::new(),
@@ -207,11 +215,33 @@ impl Cluster {
     }
 
     pub(crate) fn n(&self) -> usize {
-        self.nodes.len()
+        self.set.len()
     }
 
     pub(crate) fn config(&self, i: usize) -> Config {
         Config { chain: self.chain_id, set: self.set.clone(), me: v(i) }
+    }
+
+    /// A second live copy of a validator: same key, same memory, and from now on its own disk and will. Both are
+    /// Byzantine together; neither looks at what its other self says (a correct one would, R27).
+    pub(crate) fn twin(&mut self, i: usize) {
+        self.byzantine.insert(i);
+        self.nodes.push(self.nodes[i].clone());
+    }
+
+    fn has_twin(&self, identity: usize) -> bool {
+        self.nodes[self.n()..].iter().any(|node| node.identity == identity)
+    }
+
+    /// The machines with this validator's key.
+    fn copies(&self, identity: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(move |i| self.nodes[*i].identity == identity)
+    }
+
+    /// A node's name in a story: its number, with a prime for a twin.
+    fn label(&self, i: usize) -> String {
+        let prime = if i < self.n() { "" } else { "'" };
+        format!("{}{prime}", self.nodes[i].identity)
     }
 
     pub(crate) fn signer(&self, i: usize) -> Arc<FakeSigner> {
@@ -253,7 +283,7 @@ impl Cluster {
             .into_iter()
             .map(|(text, mut nodes)| {
                 nodes.sort_unstable();
-                let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                let nodes: Vec<String> = nodes.iter().map(|i| self.label(*i)).collect();
                 format!("{text} at {}", nodes.join(" "))
             })
             .collect()
@@ -271,7 +301,7 @@ impl Cluster {
     /// The primary proposes, if it has an opening.
     pub(crate) fn propose(&mut self, i: usize, text: &str) -> Option<Hash> {
         let opening = self.replica(i).opening()?;
-        let payload = self.batch(i, text);
+        let payload = self.batch(self.nodes[i].identity, text);
         let digest = payload.digest();
         self.feed(i, Event::Propose { view: opening.view, height: opening.height, payload });
         Some(digest)
@@ -337,10 +367,16 @@ impl Cluster {
 
     fn effect(&mut self, i: usize, effect: Effect) {
         match effect {
-            Effect::Send(to, message) => self.send(i, to.get(), message),
+            Effect::Send(to, message) => self.send(i, to.get(), &message),
             Effect::Broadcast(message) => {
-                for to in (0..self.n()).filter(|to| *to != i) {
-                    self.send(i, to, message.clone());
+                if let Message::Vote(vote) = &message
+                    && vote.vote.kind == Kind::Suspect
+                {
+                    self.tell(format!("suspects view {}", vote.vote.view), i);
+                }
+                let me = self.nodes[i].identity;
+                for to in (0..self.n()).filter(|to| *to != me) {
+                    self.send(i, to, &message);
                 }
             }
             Effect::Validate(payload) => {
@@ -368,7 +404,8 @@ impl Cluster {
             Effect::FetchBlocks { from, to, peer } => {
                 let request = format!("fetches blocks {from}..{to} from {peer}");
                 self.tell(request, i);
-                if let Some(answer) = self.blocks(peer.get(), from, to) {
+                let served = !self.unserved.contains(&i);
+                if let Some(answer) = self.blocks(peer.get(), from, to).filter(|_| served) {
                     let gate = Verifying { chain: self.chain_id, set: &self.set, verifier: &FakeVerifier };
                     let blocks = gate.blocks(answer).expect("honest answer");
                     self.feed(i, Event::Blocks(blocks));
@@ -395,7 +432,14 @@ impl Cluster {
                 self.nodes[i].alarms.push(alarm);
             }
             Effect::Halt(halt) => {
-                self.tell("halts", i);
+                let why = match &halt {
+                    Halt::Diverged { .. } => "diverged",
+                    Halt::Replay { .. } => "replay",
+                    Halt::Conflict { .. } => "conflict",
+                    Halt::InvalidPrepared { .. } => "invalid batch",
+                    Halt::Impersonated { .. } => "impersonated",
+                };
+                self.tell(format!("halts: {why}"), i);
                 self.nodes[i].halted = Some(halt);
             }
         }
@@ -443,10 +487,10 @@ impl Cluster {
     }
 
     fn serve_batch(&mut self, i: usize, height: Height, digest: Hash, from: &[ValidatorIndex]) {
-        for peer in from {
-            let Some(replica) = &self.nodes[peer.get()].replica else { continue };
+        for peer in from.iter().flat_map(|peer| self.copies(peer.get())).collect::<Vec<_>>() {
+            let Some(replica) = &self.nodes[peer].replica else { continue };
             if let Some(message) = replica.batch_for(height, digest) {
-                self.net.push_back((peer.get(), i, message));
+                self.net.push_back((peer, i, message));
             }
         }
     }
@@ -468,10 +512,27 @@ impl Cluster {
         Some(BlocksAnswer { blocks, certificate: certificate.clone() })
     }
 
-    fn send(&mut self, from: usize, to: usize, message: Message) {
-        self.check_vote(&message);
-        self.sent.push((from, to, message.clone()));
-        self.net.push_back((from, to, message));
+    /// From a node to a validator, all copies of it.
+    fn send(&mut self, from: usize, to: usize, message: &Message) {
+        self.check_vote(message);
+        for to in self.copies(to).collect::<Vec<_>>() {
+            self.sent.push((from, to, message.clone()));
+            self.net.push_back((from, to, message.clone()));
+        }
+    }
+
+    /// Would a twin hear its other self in this?
+    fn deaf_to(&self, i: usize, message: &Message) -> bool {
+        let identity = self.nodes[i].identity;
+        let author = match message {
+            Message::Vote(vote) | Message::Proposal(vote, _) => vote.from,
+            Message::ViewChange(change) => change.from,
+            Message::NewView(new_view) => new_view.from,
+            Message::Batch(_) | Message::Commits(_) | Message::Certificate(_) | Message::Status(_) => {
+                return false;
+            }
+        };
+        author.get() == identity && self.has_twin(identity)
     }
 
     /// I2: whoever signs a second digest for a slot is faulty, over all restarts.
@@ -503,7 +564,7 @@ impl Cluster {
                 continue;
             }
             let (_, to, message) = packet;
-            if self.up(to) {
+            if self.up(to) && !self.deaf_to(to, &message) {
                 self.receive(to, message).expect("honest messages are valid");
             }
         }
@@ -513,7 +574,7 @@ impl Cluster {
     pub(crate) fn tick(&mut self, ms: u64) {
         let end = self.now + ms;
         loop {
-            for i in 0..self.n() {
+            for i in 0..self.nodes.len() {
                 let (oldest, deadline) = self.nodes[i].waiting;
                 self.feed(i, Event::Waiting { oldest, deadline });
                 let clock = self.clock();
@@ -527,12 +588,22 @@ impl Cluster {
         }
     }
 
-    /// A transaction waits at every live node.
+    /// A transaction waits at every node.
     pub(crate) fn pending(&mut self, waits: bool) {
         let oldest = waits.then_some(self.now);
         for node in &mut self.nodes {
             node.waiting.0 = oldest;
         }
+    }
+
+    /// Everybody is connected to everybody anew.
+    pub(crate) fn reconnect(&mut self) {
+        for i in 0..self.nodes.len() {
+            for peer in (0..self.n()).filter(|peer| *peer != self.nodes[i].identity).collect::<Vec<_>>() {
+                self.feed(i, Event::Connected(v(peer)));
+            }
+        }
+        self.settle();
     }
 
     pub(crate) fn crash(&mut self, i: usize) {
@@ -560,15 +631,23 @@ impl Cluster {
             .collect();
         let stored = Stored { certificate, tip: self.tip(i), above };
         let records = self.nodes[i].disk.synced.clone();
-        let (replica, step) = Replica::restore(self.config(i), self.signer(i), stored, records)?;
+        let me = self.nodes[i].identity;
+        let (replica, step) = Replica::restore(self.config(me), self.signer(me), stored, records)?;
         self.nodes[i].replica = Some(replica);
         let clock = self.clock();
         self.perform(i, step);
         self.feed(i, Event::Tick { now: self.now, clock });
-        for peer in (0..self.n()).filter(|peer| *peer != i) {
-            self.feed(peer, Event::Connected(v(i)));
+        for peer in (0..self.nodes.len()).filter(|peer| self.nodes[*peer].identity != me).collect::<Vec<_>>()
+        {
+            self.feed(peer, Event::Connected(v(me)));
         }
         Ok(())
+    }
+
+    /// The store comes back as it was at genesis; the log is whole.
+    pub(crate) fn forget(&mut self, i: usize) {
+        self.nodes[i].chain.clear();
+        self.nodes[i].certificates.clear();
     }
 
     /// The log is rewritten to what still binds (and the rest dropped), as a node does when it trims.
@@ -577,27 +656,37 @@ impl Cluster {
         self.nodes[i].disk.synced = live;
     }
 
+    /// The validators that have to go on: not twins, and not what halted because somebody spoke or executed
+    /// falsely with its key.
+    fn sound(&self) -> Vec<usize> {
+        let halted = |i: usize| self.byzantine.contains(&i) && self.replica(i).waiting().halted.is_some();
+        (0..self.n()).filter(|i| !self.has_twin(*i) && !halted(*i)).collect()
+    }
+
     /// From here on everything works: a proposal must be certified everywhere in bounded time.
     pub(crate) fn must_progress(&mut self) {
         self.lose = Box::new(|_| false);
-        for i in 0..self.n() {
+        self.unserved.clear();
+        for i in 0..self.nodes.len() {
             self.nodes[i].slow = false;
+            self.nodes[i].disk.cut = false;
             if self.up(i) {
                 self.execute(i);
             } else {
                 self.restart(i);
             }
         }
-        let goal = (0..self.n()).map(|i| self.replica(i).tip().height.0).max().unwrap() + 1;
+        let goal = self.sound().into_iter().map(|i| self.replica(i).tip().height.0).max().unwrap() + 1;
         self.pending(true);
         for _ in 0..600 {
-            if (0..self.n()).all(|i| self.low(i) >= goal) {
+            let sound = self.sound();
+            assert!(sound.len() >= self.set.quorum(), "too few are left: {sound:?}");
+            if sound.iter().all(|i| self.low(*i) >= goal) {
                 self.pending(false);
                 return;
             }
-            let primary =
-                (0..self.n()).find(|i| self.replica(*i).opening().is_some_and(|opening| opening.idle));
-            if let Some(primary) = primary {
+            let idle = |i: &usize| self.replica(*i).opening().is_some_and(|opening| opening.idle);
+            if let Some(primary) = sound.into_iter().find(idle) {
                 let text = format!("progress {goal}");
                 self.propose(primary, &text);
             }
