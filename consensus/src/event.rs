@@ -6,6 +6,7 @@ use epione_types::{BlockHeader, Certificate, Epoch, Hash, Height, TimestampMs, V
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::{self, Guard};
 use crate::message::{Kind, Message, SignedVote, Verified, VerifiedBlocks};
 use crate::payload::Payload;
 use crate::record::Record;
@@ -306,8 +307,11 @@ impl Step {
     /// # Errors
     /// The log's; the effects are lost with it, and the process must stop.
     pub fn commit<W: Wal>(self, wal: &mut W) -> Result<Vec<Effect>, W::Error> {
-        if !self.records.is_empty() {
-            wal.append_and_sync(&self.records)?;
+        if !self.records.is_empty()
+            && let Err(lost) = wal.append_and_sync(&self.records)
+            && guard::holds(Guard::DurableFirst)
+        {
+            return Err(lost);
         }
         Ok(self.effects)
     }

@@ -19,6 +19,7 @@
 //! Tested by `tests/` (golden transcripts, one test per rule, hostile input) and, later, the simulator.
 
 mod event;
+pub mod guard;
 mod message;
 mod normal;
 mod payload;
@@ -41,10 +42,17 @@ pub use replica::{Config, Opening, Replica, RestoreError, Stored, Tip, Waiting};
 
 use epione_types::{ValidatorIndex, ValidatorSet, View};
 
+use guard::Guard;
+
 /// The primary of a view: number (epoch + v) mod n of the ordered set (R7).
 #[must_use]
 pub fn primary(set: &ValidatorSet, view: View) -> ValidatorIndex {
     let n = set.len().max(1) as u128;
     let at = (u128::from(set.epoch.0) + u128::from(view.0)) % n;
     ValidatorIndex(u16::try_from(at).unwrap_or(0))
+}
+
+/// Votes that decide (R1).
+fn quorum(set: &ValidatorSet) -> usize {
+    if guard::holds(Guard::Quorum) { set.quorum() } else { set.faults() + 1 }
 }

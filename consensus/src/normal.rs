@@ -9,11 +9,12 @@ use std::sync::Arc;
 use epione_types::{Batch, BlockHeader, Certificate, Hash, Height, View};
 
 use crate::event::{Alarm, Effect, Halt, Misbehavior, Step};
+use crate::guard::{self, Guard};
 use crate::message::{CommitCertificate, Kind, Message, SignedVote};
 use crate::payload::{Payload, null_digest};
 use crate::record::Record;
 use crate::replica::{Held, Opening, Replica, Tip, Validity};
-use crate::slot::{Tally, for_digest};
+use crate::slot::{Tally, Votes, for_digest};
 
 /// One vote of a validator in a tally; a second, different one is evidence.
 enum Counted {
@@ -97,6 +98,11 @@ impl Replica {
         let skew = self.config.set.params.max_clock_skew_ms;
         let clock = self.timers.clock;
         let votes = self.votes(height, view);
+        if !guard::holds(Guard::VoteOnce)
+            && votes.pre_prepare.is_some_and(|first| first.vote.digest != digest)
+        {
+            *votes = Votes::default();
+        }
         match votes.pre_prepare {
             Some(first) if first.vote.digest != digest => {
                 self.accuse(first, vote, step);
@@ -123,13 +129,14 @@ impl Replica {
 
     pub(crate) fn on_validated(&mut self, digest: Hash, valid: bool, step: &mut Step) {
         let Some(held) = self.batches.get_mut(&digest) else { return };
+        let valid = valid || !guard::holds(Guard::InvalidBatch);
         held.validity = if valid { Validity::Valid } else { Validity::Invalid };
         self.advance_all(step); // the batch may be of more than one slot
     }
 
     pub(crate) fn on_prepare(&mut self, vote: SignedVote, step: &mut Step) {
         let crate::message::Vote { view, height, .. } = vote.vote;
-        if vote.from == crate::primary(&self.config.set, view) {
+        if vote.from == crate::primary(&self.config.set, view) && guard::holds(Guard::PrimaryCountsOnce) {
             return; // R6: the PrePrepare is the primary's Prepare
         }
         self.on_slot_vote(vote, step);
@@ -191,8 +198,11 @@ impl Replica {
     }
 
     fn prepare(&mut self, height: Height, step: &mut Step) {
-        if !self.voting() || !self.in_window(height) || height <= self.base {
-            return; // R7, R19: at or below the base only its certificate counts
+        if !self.voting() || !self.in_window(height) {
+            return; // R7
+        }
+        if height <= self.base && guard::holds(Guard::NewViewBase) {
+            return; // R19: only its certificate counts here
         }
         let (view, me) = (self.view, self.config.me);
         let listed = self.listed.get(&height).copied();
@@ -236,7 +246,7 @@ impl Replica {
                 let proof = vec![Message::Proposal(pre_prepare, Some(held.payload.bytes().clone()))];
                 return self.primary_is_faulty(view, Misbehavior::InvalidBatch, proof, step); // R8: proposer = primary
             }
-            if !stamp_ok && acceptances.len() <= self.faults {
+            if !stamp_ok && acceptances.len() <= self.faults && guard::holds(Guard::Stamp) {
                 return; // R9: f+1 acceptances by others stand in
             }
             self.note_empty(height, step);
@@ -477,7 +487,7 @@ impl Replica {
         };
         // A restart forgets headers between low and the tip; their Seals or a higher certificate settle them.
         let Some(mine) = mine else { return };
-        if mine != certificate.header_hash {
+        if mine != certificate.header_hash && guard::holds(Guard::HeaderAgrees) {
             let halt = Halt::Diverged { height, mine, theirs: certificate.header_hash };
             return self.halt(halt, step); // R13
         }

@@ -6,6 +6,7 @@ use epione_types::{Certificate, ChainId, Epoch, Hash, Height, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Halt;
+use crate::guard::{self, Guard};
 use crate::message::{NewView, PreparedCertificate, Signed, SignedVote, ViewChange};
 
 /// Version of the records' layout, in [`Record::Born`].
@@ -60,6 +61,18 @@ impl Record {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
+    }
+
+    /// Does it go to the log? Always, but for the teeth.
+    pub(crate) fn is_logged(&self) -> bool {
+        match self {
+            Self::Accepted(_) => guard::holds(Guard::AcceptedLogged),
+            Self::Prepared(_) => guard::holds(Guard::PreparedLogged),
+            Self::Sealed { .. } => guard::holds(Guard::SealedLogged),
+            Self::Asked(_) => guard::holds(Guard::AskedLogged),
+            Self::Entered(_) => guard::holds(Guard::EnteredLogged),
+            Self::Born { .. } | Self::Batch { .. } | Self::Certified(_) | Self::Halted(_) => true,
+        }
     }
 
     /// From the log.

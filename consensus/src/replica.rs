@@ -12,6 +12,7 @@ use epione_types::{
 };
 
 use crate::event::{Alarm, Effect, Event, Evidence, Halt, Step};
+use crate::guard::{self, Guard};
 use crate::message::{Input, Kind, Message, NewView, Signed, SignedVote, Verified, ViewChange, Vote};
 use crate::payload::{Payload, null_digest};
 use crate::record::{RECORD_VERSION, Record};
@@ -262,7 +263,7 @@ impl Replica {
         }
         replica.settle_low(&stored);
         for (index, record) in records {
-            if !replica.apply(&record) {
+            if guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
                 return Err(RestoreError::Contradiction { index });
             }
         }
@@ -275,7 +276,7 @@ impl Replica {
         let null = Arc::new(Payload::new(epione_types::Batch::Null));
         let null = Held { payload: null, height: Height(u64::MAX), logged: true, validity: Validity::Valid };
         Self {
-            quorum: config.set.quorum(),
+            quorum: crate::quorum(&config.set),
             faults: config.set.faults(),
             window: config.set.params.window,
             view: View::ZERO,
@@ -389,7 +390,9 @@ impl Replica {
     pub(crate) fn record(&mut self, record: Record, step: &mut Step) {
         let applied = self.apply(&record);
         assert!(applied, "a record of our own contradicts the state: {record:?}");
-        step.records.push(record);
+        if record.is_logged() {
+            step.records.push(record);
+        }
     }
 
     /// What a record means for the state. False if it contradicts what is there.
@@ -569,15 +572,18 @@ impl Replica {
 
     /// Votes go on in the entered view only until a higher one was asked for (R17), and never when halted.
     pub(crate) fn voting(&self) -> bool {
-        self.halted.is_none() && self.asked == self.view
+        self.halted.is_none() && (self.asked == self.view || !guard::holds(Guard::VotingEnds))
     }
 
     pub(crate) fn in_window(&self, height: Height) -> bool {
-        height > self.low && height <= self.low.plus(self.window) // R2
+        let below_top = height <= self.low.plus(self.window) || !guard::holds(Guard::Window);
+        height > self.low && below_top // R2
     }
 
     pub(crate) fn kept_height(&self, height: Height) -> bool {
-        height > self.low && height <= self.low.plus(self.window.saturating_mul(2)) // R2
+        let below_top =
+            height <= self.low.plus(self.window.saturating_mul(2)) || !guard::holds(Guard::KeptHeights);
+        height > self.low && below_top // R2
     }
 
     pub(crate) fn kept_views(&self) -> BTreeSet<View> {
@@ -585,7 +591,7 @@ impl Replica {
     }
 
     pub(crate) fn keeps(&self, height: Height, view: View) -> bool {
-        self.kept_height(height) && self.kept_views().contains(&view)
+        self.kept_height(height) && (self.kept_views().contains(&view) || !guard::holds(Guard::KeptViews))
     }
 
     pub(crate) fn accuse(&mut self, first: SignedVote, second: SignedVote, step: &mut Step) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use epione_types::{Hash, Height, ValidatorIndex, View};
 
 use crate::event::{Effect, Halt, Step};
+use crate::guard::{self, Guard};
 use crate::message::{Body, Kind, Message, SlotStatus, Status, VerifiedBlocks, bit};
 use crate::replica::Replica;
 use crate::slot::{Slot, Tally};
@@ -177,7 +178,7 @@ impl Replica {
 
     /// Sends a peer what it lacks and is here (R22).
     pub(crate) fn on_status(&mut self, from: ValidatorIndex, theirs: &Status, step: &mut Step) {
-        if from == self.config.me {
+        if from == self.config.me || !guard::holds(Guard::Resend) {
             return;
         }
         let now = self.timers.now;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use epione_types::{Height, ValidatorIndex, View};
 
 use crate::event::{Alarm, Effect, Foreign, Halt, Misbehavior, Step};
+use crate::guard::{self, Guard};
 use crate::message::{Body, Kind, Message, NewView, Signed, SignedVote, ViewChange, Vote, base_of, carried};
 use crate::record::Record;
 use crate::replica::Replica;
@@ -98,6 +99,7 @@ impl Replica {
             return;
         }
         let current = self.asked;
+        let faults = if guard::holds(Guard::ViewJump) { self.faults } else { 0 };
         // The (f+1)-th highest view asked for by distinct others.
         let me = self.config.me;
         let mut asked: Vec<View> = self
@@ -107,7 +109,7 @@ impl Replica {
             .map(|(_, change)| change.body.view)
             .collect();
         asked.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(jump) = asked.get(self.faults).filter(|view| **view > current) {
+        if let Some(jump) = asked.get(faults).filter(|view| **view > current) {
             return self.ask(*jump, step);
         }
         let leaves = |who: ValidatorIndex| {
@@ -115,7 +117,7 @@ impl Replica {
             suspects || self.view_changes.get(&who).is_some_and(|change| change.body.view > current)
         };
         let support = self.others().chain([me]).filter(|who| leaves(*who)).count();
-        if support > self.faults {
+        if support > faults {
             self.ask(current.next(), step);
         }
     }
@@ -150,6 +152,7 @@ impl Replica {
             .range(certified.next()..)
             .take_while(|(height, _)| **height <= top)
             .filter_map(|(_, slot)| slot.prepared.clone())
+            .filter(|_| guard::holds(Guard::PreparedCarried))
             .collect();
         let reason = self.suspects.values().filter(|vote| vote.vote.view == left).copied().collect();
         let epoch = self.config.set.epoch;
@@ -210,7 +213,8 @@ impl Replica {
 
     pub(crate) fn on_new_view(&mut self, new_view: &Signed<NewView>, step: &mut Step) {
         let body = &new_view.body;
-        let known = body.view <= self.view || body.view < self.asked;
+        let entered = body.view <= self.view && guard::holds(Guard::FirstNewView);
+        let known = entered || body.view < self.asked;
         if new_view.from == self.config.me && body.view > self.view {
             return self.halt(Halt::Impersonated { what: Foreign::NewView, height: Height::ZERO }, step); // R27
         }
@@ -219,7 +223,7 @@ impl Replica {
         }
         let list = carried(body.view_changes.iter().map(|change| &change.body));
         let offered = body.pre_prepares.iter().map(|vote| (vote.vote.height, vote.vote.digest));
-        if !offered.eq(list.iter().copied()) {
+        if !offered.eq(list.iter().copied()) && guard::holds(Guard::NewViewList) {
             // Everybody recomputes it; another list is proof against the primary (R18). Ask for the view after.
             Self::alarm(Alarm::FaultyPrimary { view: body.view, what: Misbehavior::NewViewList }, step);
             Self::broadcast(Message::NewView(Box::new(new_view.clone())), step);
