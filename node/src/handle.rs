@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use epione_ledger::chain::{Chain, ChainError, Head, Located};
-use epione_types::id::OrgId;
 use epione_types::state_proof::StateProof;
 use epione_types::{
     BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId, ValidatorIndex,
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::{DriverStatus, Input, LookupReply};
 use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
-use crate::mempool::{Account, Known};
+use crate::mempool::{Account, Client, Known};
 use crate::network::{Network, PeerStatus};
 use crate::ports::{Admitted, Candidate, Origin, Refused, Reply};
 use crate::validate::{Malformed, parse};
@@ -210,8 +209,7 @@ impl NodeHandle {
         self.0.me
     }
 
-    /// Submits a transaction of a client of `organisation`, whose share of the mempool it is counted in, and waits for a
-    /// level. Waiting for a full inbox is the stream's back-pressure.
+    /// Submits a transaction of a client, in whose share of the mempool it is counted, and waits for a level. Waiting for a full inbox is the stream's back-pressure.
     ///
     /// # Errors
     /// [`SubmitError`]: it was not taken and leaves no outcome. (When the node stops while it waits for more than
@@ -219,7 +217,7 @@ impl NodeHandle {
     pub async fn submit(
         &self,
         tx: SignedTx,
-        organisation: OrgId,
+        client: impl Into<Client>,
         level: Level,
     ) -> Result<Submitted, SubmitError> {
         let parsed = parse(tx, self.0.chain)?;
@@ -228,7 +226,7 @@ impl NodeHandle {
         let wait = (level > Level::Accepted).then(|| self.0.feed.wait(id, Some(expires_at)));
         let (reply, word) = oneshot::channel();
         let reply = Reply::new(move |word| drop(reply.send(word)));
-        let origin = Origin::Client(Account::Client(organisation), reply);
+        let origin = Origin::Client(Account::Client(client.into()), reply);
         self.input(Input::Submit(Candidate { parsed, origin })).await?;
         let admitted = self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)??;
         let durable = matches!(admitted, Admitted::New { durable: true });

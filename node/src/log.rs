@@ -133,8 +133,11 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use epione_consensus::{MAX_RECORD_BYTES, max_message_bytes};
     use epione_ledger::disk::MemoryDisk;
-    use epione_types::{ChainId, Epoch, Hash, Height, PublicKey};
+    use epione_types::id::OrgId;
+    use epione_types::quorum::MAX_VALIDATORS;
+    use epione_types::{ChainId, Epoch, Hash, Height, Params, PublicKey, Validator, ValidatorSet, genesis};
 
     fn born() -> Record {
         Record::Born { version: 1, key: PublicKey([1; 32]), chain: ChainId([2; 32]) }
@@ -173,5 +176,22 @@ mod tests {
         wal.append_and_sync(&[[9u8; 5]]).unwrap();
         let error = ConsensusLog::open(wal.close()).unwrap_err();
         assert!(matches!(error, LogError::Record { index: 0, .. }), "{error}");
+    }
+
+    /// What a genesis may allow must fit: the longest record its length, a new beginning one append.
+    #[test]
+    fn the_largest_parameters_fit_a_record_and_a_new_beginning() {
+        let window = genesis::WINDOW_MAX;
+        let batch_bytes_max = u32::try_from(genesis::IN_FLIGHT_BYTES_MAX / window).unwrap();
+        let params = Params { window, batch_bytes_max, ..Params::default() };
+        assert_eq!(params.check(), Ok(()));
+        let (organisation, key) = (OrgId([0; 16]), PublicKey([0; 32]));
+        let one = Validator { organisation, public_key: key, network_key: key };
+        let set = ValidatorSet { epoch: Epoch::ZERO, validators: vec![one; MAX_VALIDATORS], params };
+        let new_view = max_message_bytes(&set);
+        assert!(new_view < MAX_RECORD_BYTES, "a NewView of {new_view} bytes");
+        // Per height the batches of three views (R28) and one prepared before; votes and certificates are small.
+        let in_flight = usize::try_from(genesis::IN_FLIGHT_BYTES_MAX).unwrap();
+        assert!(new_view + 4 * in_flight + (8 << 20) < CONFIG.append_bytes_max as usize);
     }
 }

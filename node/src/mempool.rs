@@ -7,7 +7,8 @@
 //!
 //! Each validator has an equal part of the pool, for its own clients here and for what the others forward: what one correct
 //! validator takes in, all have room for, and what is taken in can be delivered within a few batches (R24). An account is a
-//! client's organisation at this node, or the validator that forwarded. One that floods is refused while the others are
+//! client's organisation at this node, all patients together who come by themselves, or the validator that forwarded. Patients
+//! have a quarter of their validator's part and organisations the rest. One that floods is refused while the others are
 //! served: batches take turns between accounts, then between an account's senders, each sender's transactions in their
 //! order of arrival. What is taken in stays until it is delivered or can never
 //! commit any more: until a block's time has passed `expires_at`.
@@ -18,13 +19,33 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use epione_types::id::OrgId;
 use epione_types::{Params, PublicKey, TimestampMs, TxId, ValidatorIndex};
 
+use serde::{Deserialize, Serialize};
+
 use crate::validate::{Checked, expiry_fits};
+
+/// Of a validator's part, what is kept for patients, in percent.
+const PATIENTS_PERCENT: usize = 25;
+
+/// On whose behalf a client of this node comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Client {
+    /// This organisation's.
+    Organisation(OrgId),
+    /// Their own: patients, representatives and guests, who are counted together.
+    Patients,
+}
+
+impl From<OrgId> for Client {
+    fn from(organisation: OrgId) -> Self {
+        Self::Organisation(organisation)
+    }
+}
 
 /// Whose share a transaction is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Account {
-    /// A client of this node, by its organisation.
-    Client(OrgId),
+    /// A client of this node.
+    Client(Client),
     /// Forwarded by this validator.
     Peer(ValidatorIndex),
 }
@@ -37,7 +58,7 @@ pub struct Limits {
     pub txs_max: usize,
     /// Most bytes of encoded transactions, of all validators together.
     pub bytes_max: usize,
-    /// What one organisation may fill of its validator's part, in percent.
+    /// What one organisation may fill of its validator's part, in percent; all together, all but the patients' quarter.
     pub account_percent: usize,
     /// Ids of finished transactions that are remembered, so that a late forward is not offered again.
     pub remembered: usize,
@@ -176,8 +197,8 @@ pub struct Pool {
     waiting: Turns<Account, Senders>,
     waiting_usage: Usage,
     usage: BTreeMap<Account, Usage>,
-    /// Of all clients together.
-    clients: Usage,
+    /// Of all organisations together.
+    organisations: Usage,
     checking: usize,
     /// What was finished of late; the oldest are forgotten first.
     finished: HashMap<TxId, Known>,
@@ -199,7 +220,7 @@ impl Pool {
             waiting: Turns::default(),
             waiting_usage: Usage::default(),
             usage: BTreeMap::new(),
-            clients: Usage::default(),
+            organisations: Usage::default(),
             checking: 0,
             finished: HashMap::new(),
             finished_order: VecDeque::new(),
@@ -213,21 +234,23 @@ impl Pool {
     /// The validator's part of the pool, or the account's share of that, is full.
     pub fn reserve(&mut self, account: Account, bytes: usize) -> Result<(), Full> {
         let part = |all: usize| all / self.validators;
-        let share = |all: usize| {
-            part(all) / 100 * self.limits.account_percent
-                + part(all) % 100 * self.limits.account_percent / 100
-        };
+        let share = |all: usize, percent| part(all) / 100 * percent + part(all) % 100 * percent / 100;
+        let patients = |all: usize| share(all, PATIENTS_PERCENT);
         let (txs_max, bytes_max) = (self.limits.txs_max, self.limits.bytes_max);
         let own = self.usage.get(&account).copied().unwrap_or_default();
+        let within = |usage: Usage, what, most: &dyn Fn(usize) -> usize| {
+            usage.fits(what, bytes, most(txs_max), most(bytes_max))
+        };
         match account {
-            Account::Client(_) => {
-                self.clients.fits("mempool for clients", bytes, part(txs_max), part(bytes_max))?;
-                own.fits("organisation's share of the mempool", bytes, share(txs_max), share(bytes_max))?;
-                self.clients.add(bytes);
+            Account::Client(Client::Organisation(_)) => {
+                let rest = |all| part(all) - patients(all);
+                within(self.organisations, "mempool for organisations", &rest)?;
+                let one = |all| share(all, self.limits.account_percent);
+                within(own, "organisation's share of the mempool", &one)?;
+                self.organisations.add(bytes);
             }
-            Account::Peer(_) => {
-                own.fits("validator's part of the mempool", bytes, part(txs_max), part(bytes_max))?
-            }
+            Account::Client(Client::Patients) => within(own, "patients' share of the mempool", &patients)?,
+            Account::Peer(_) => within(own, "validator's part of the mempool", &part)?,
         }
         self.usage.entry(account).or_default().add(bytes);
         self.checking += 1;
@@ -241,8 +264,8 @@ impl Pool {
     }
 
     fn give_back(&mut self, account: Account, bytes: usize) {
-        if matches!(account, Account::Client(_)) {
-            self.clients.remove(bytes);
+        if matches!(account, Account::Client(Client::Organisation(_))) {
+            self.organisations.remove(bytes);
         }
         if let Some(own) = self.usage.get_mut(&account) {
             own.remove(bytes);
@@ -473,9 +496,11 @@ impl Pool {
     }
 
     /// Clients' transactions that are not delivered: what a durable log of them must still hold.
-    pub fn unfinished(&self) -> impl Iterator<Item = (Account, &Checked)> + '_ {
-        let mine = self.entries.values().filter(|entry| matches!(entry.account, Account::Client(_)));
-        mine.map(|entry| (entry.account, &entry.tx))
+    pub fn unfinished(&self) -> impl Iterator<Item = (Client, &Checked)> + '_ {
+        self.entries.values().filter_map(|entry| match entry.account {
+            Account::Client(client) => Some((client, &entry.tx)),
+            Account::Peer(_) => None,
+        })
     }
 }
 
@@ -484,8 +509,12 @@ mod tests {
     use super::*;
     use crate::validate::tests::{checked, key};
 
-    const CLINIC: Account = Account::Client(OrgId([1; 16]));
-    const FLOODER: Account = Account::Client(OrgId([2; 16]));
+    const fn clinic(number: u8) -> Account {
+        Account::Client(Client::Organisation(OrgId([number; 16])))
+    }
+    const CLINIC: Account = clinic(1);
+    const FLOODER: Account = clinic(2);
+    const PATIENTS: Account = Account::Client(Client::Patients);
 
     fn pool(limits: Limits) -> Pool {
         Pool::new(limits, 1)
@@ -547,24 +576,60 @@ mod tests {
 
     #[test]
     fn each_validator_has_its_part_for_its_clients_and_for_each_peer() {
-        let limits = Limits { txs_max: 8, bytes_max: 4_000, account_percent: 50, ..Limits::default() };
+        let limits = Limits { txs_max: 16, bytes_max: 4_000, account_percent: 50, ..Limits::default() };
         let mut pool = Pool::new(limits, 4);
         let full =
             |result: Result<(), Full>| result.map_err(|full| (full.what, full.limit, full.unit)).unwrap_err();
         let peer = |n| Account::Peer(ValidatorIndex(n));
-        assert!(pool.reserve(peer(1), 10).is_ok() && pool.reserve(peer(1), 10).is_ok());
-        assert_eq!(full(pool.reserve(peer(1), 10)), ("validator's part of the mempool", 2, "transactions"));
+        assert!((0..4).all(|_| pool.reserve(peer(1), 10).is_ok()));
+        assert_eq!(full(pool.reserve(peer(1), 10)), ("validator's part of the mempool", 4, "transactions"));
         assert!(pool.reserve(peer(2), 1_000).is_ok(), "another's part is its own");
         assert_eq!(full(pool.reserve(peer(2), 1)), ("validator's part of the mempool", 1_000, "bytes"));
-        assert!(pool.reserve(CLINIC, 500).is_ok());
+        assert!(pool.reserve(CLINIC, 400).is_ok());
         let share = "organisation's share of the mempool";
-        assert_eq!(full(pool.reserve(CLINIC, 1)), (share, 1, "transactions"));
-        assert_eq!(full(pool.reserve(FLOODER, 501)), ("mempool for clients", 1_000, "bytes"));
+        assert_eq!(full(pool.reserve(CLINIC, 101)), (share, 500, "bytes"));
+        assert!(pool.reserve(CLINIC, 1).is_ok());
+        assert_eq!(full(pool.reserve(CLINIC, 1)), (share, 2, "transactions"));
+        assert_eq!(full(pool.reserve(FLOODER, 350)), ("mempool for organisations", 750, "bytes"));
         assert!(pool.reserve(FLOODER, 1).is_ok());
-        let third = Account::Client(OrgId([3; 16]));
-        assert_eq!(full(pool.reserve(third, 1)), ("mempool for clients", 2, "transactions"));
-        pool.release(CLINIC, 500);
+        let third = clinic(3);
+        assert_eq!(full(pool.reserve(third, 1)), ("mempool for organisations", 3, "transactions"));
+        pool.release(CLINIC, 400);
         assert!(pool.reserve(third, 499).is_ok());
+    }
+
+    #[test]
+    fn patients_share_a_quarter_which_nobody_else_takes() {
+        let limits = Limits { txs_max: 40, account_percent: 100, ..Limits::default() };
+        let (orgs, patients) = (30, 10);
+        let mut pool = pool(limits);
+        assert_eq!((0..100).filter(|_| pool.reserve(FLOODER, 1).is_ok()).count(), orgs);
+        assert_eq!((0..100).filter(|_| pool.reserve(PATIENTS, 1).is_ok()).count(), patients);
+        let full = pool.reserve(PATIENTS, 1).unwrap_err();
+        assert_eq!((full.what, full.limit), ("patients' share of the mempool", patients));
+        pool.release(PATIENTS, 1);
+        assert!(pool.reserve(FLOODER, 1).is_err(), "their room stays theirs");
+        assert!(pool.reserve(PATIENTS, 1).is_ok());
+        pool.release(FLOODER, 1);
+        assert!(pool.reserve(PATIENTS, 1).is_err(), "and the organisations' theirs");
+        assert!(pool.reserve(CLINIC, 1).is_ok());
+    }
+
+    #[test]
+    fn all_patients_together_have_one_turn_and_take_turns_in_it() {
+        let mut pool = pool(Limits::default());
+        let many: Vec<Checked> = (0..9).map(|i| checked(&key(1), i, 500)).collect();
+        let other = checked(&key(2), 100, 500);
+        let clinics: Vec<Checked> = (0..9).map(|i| checked(&key(3), 200 + i, 500)).collect();
+        for tx in many.iter().chain([&other]) {
+            take(&mut pool, tx, PATIENTS, 0).unwrap();
+        }
+        for tx in &clinics {
+            take(&mut pool, tx, CLINIC, 0).unwrap();
+        }
+        let batch = cut(&mut pool, 6);
+        assert_eq!(batch.iter().filter(|id| clinics.iter().any(|tx| tx.id() == **id)).count(), 3);
+        assert!(batch.contains(&other.id()), "one who sends much does not hold up the other");
     }
 
     #[test]

@@ -2,16 +2,20 @@
 //!
 //! A write-ahead log of its own, synced once for all transactions that were checked together. After a restart what it
 //! holds goes through the door again; what has a receipt by then is recognised there. A disk that fails costs
-//! durability, which the answer to the client then says, and nothing else. Tested below.
+//! durability, which the answer to the client then says, and nothing else. A record that does not decode (another version's)
+//! is left out, counted, and said in the log: its client still has the transaction. Tested below; the records' bytes are
+//! pinned in `tests/golden`.
 
 use epione_ledger::disk::Disk;
 use epione_ledger::wal::{Wal, WalConfig, WalError};
+use epione_types::SignedTx;
+use epione_types::codec::{self, CodecError};
 use epione_types::id::OrgId;
 use epione_types::tx::MAX_TX_BYTES;
-use epione_types::{SignedTx, codec};
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::mempool::Account;
+use crate::mempool::Client;
 use crate::validate::Checked;
 
 /// Sizes of the log.
@@ -20,11 +24,54 @@ const CONFIG: WalConfig = WalConfig { segment_bytes: 16 << 20, append_bytes_max:
 /// Records of one append, in bytes: compaction is written in pieces.
 const PIECE_BYTES: usize = 8 << 20;
 
+/// Version of [`Record`].
+pub const RECORD_VERSION: u16 = 1;
+/// Longest record, in bytes: version, client, transaction.
+pub const RECORD_BYTES_MAX: usize = 2 + 4 + OrgId::LEN + MAX_TX_BYTES;
+
+/// An accepted transaction, as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u16,
+    /// In whose share it is counted.
+    pub client: Client,
+    /// It.
+    pub tx: SignedTx,
+}
+
+impl Record {
+    /// Of this version.
+    #[must_use]
+    pub const fn new(client: Client, tx: SignedTx) -> Self {
+        Self { version: RECORD_VERSION, client, tx }
+    }
+
+    /// As stored.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// From the log.
+    ///
+    /// # Errors
+    /// Damaged, or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let record: Self = codec::decode(bytes, RECORD_BYTES_MAX)?;
+        if record.version == RECORD_VERSION {
+            Ok(record)
+        } else {
+            Err(CodecError::Malformed(format!("version {}", record.version)))
+        }
+    }
+}
+
 /// The log.
 #[derive(Debug)]
 pub struct PoolLog<D> {
     wal: Wal<D>,
     failing: bool,
+    unreadable: usize,
 }
 
 impl<D: Disk> PoolLog<D> {
@@ -32,23 +79,32 @@ impl<D: Disk> PoolLog<D> {
     ///
     /// # Errors
     /// [`WalError`]: damaged; what was accepted and not delivered may be lost if it is removed.
-    pub fn open(disk: D) -> Result<(Self, Vec<(OrgId, SignedTx)>), WalError> {
-        let mut held = Vec::new();
-        let wal = Wal::open(disk, CONFIG, |_, bytes| {
-            // Another version's record is no transaction of this one; its client still has it.
-            held.extend(codec::decode::<(OrgId, SignedTx)>(bytes, MAX_TX_BYTES + OrgId::LEN).ok());
+    pub fn open(disk: D) -> Result<(Self, Vec<(Client, SignedTx)>), WalError> {
+        let (mut held, mut unreadable) = (Vec::new(), 0);
+        let wal = Wal::open(disk, CONFIG, |_, bytes| match Record::decode(bytes) {
+            Ok(record) => held.push((record.client, record.tx)),
+            Err(_) => unreadable += 1,
         })?;
-        Ok((Self { wal, failing: false }, held))
+        if unreadable > 0 {
+            warn!(
+                unreadable,
+                read = held.len(),
+                "records of the durable mempool do not decode and are left out"
+            );
+        }
+        Ok((Self { wal, failing: false, unreadable }, held))
+    }
+
+    /// Records that did not decode when the log was opened.
+    #[must_use]
+    pub const fn unreadable(&self) -> usize {
+        self.unreadable
     }
 
     /// Makes these durable. False if that failed.
-    pub fn append<'a>(&mut self, txs: impl Iterator<Item = (Account, &'a Checked)>) -> bool {
-        let records: Vec<Vec<u8>> = txs
-            .filter_map(|(account, tx)| match account {
-                Account::Client(organisation) => Some(codec::encode(&(organisation, &tx.signed))),
-                Account::Peer(_) => None,
-            })
-            .collect();
+    pub fn append<'a>(&mut self, txs: impl Iterator<Item = (Client, &'a Checked)>) -> bool {
+        let records: Vec<Vec<u8>> =
+            txs.map(|(client, tx)| Record::new(client, tx.signed.clone()).encode()).collect();
         self.write(&records)
     }
 
@@ -66,13 +122,12 @@ impl<D: Disk> PoolLog<D> {
     }
 
     /// Writes what is still needed anew and drops everything before.
-    pub fn compact(&mut self, live: &[(Account, Checked)]) {
+    pub fn compact(&mut self, live: &[(Client, Checked)]) {
         let from = self.wal.next_index();
         let mut piece = Vec::new();
         let (mut bytes, mut complete) = (0, true);
-        for (account, tx) in live {
-            let Account::Client(organisation) = account else { continue };
-            let record = codec::encode(&(organisation, &tx.signed));
+        for (client, tx) in live {
+            let record = Record::new(*client, tx.signed.clone()).encode();
             bytes += record.len();
             piece.push(record);
             if bytes >= PIECE_BYTES {
@@ -100,38 +155,71 @@ mod tests {
 
     #[test]
     fn what_was_accepted_comes_back_and_a_full_disk_is_no_lie() {
-        let account = Account::Client(OrgId([1; 16]));
+        let client = Client::Organisation(OrgId([1; 16]));
         let txs: Vec<Checked> = (0..3).map(|i| checked(&key(1), i, 50)).collect();
         let disk = MemoryDisk::new();
         let (mut log, held) = PoolLog::open(disk.clone()).unwrap();
         assert!(held.is_empty());
-        assert!(log.append(txs[..2].iter().map(|tx| (account, tx))));
+        assert!(log.append(txs[..2].iter().map(|tx| (client, tx))));
         disk.fail_after(0);
-        assert!(!log.append(txs[2..].iter().map(|tx| (account, tx))), "not durable, and it says so");
+        assert!(!log.append(txs[2..].iter().map(|tx| (client, tx))), "not durable, and it says so");
         disk.heal();
-        assert!(log.append(txs[2..].iter().map(|tx| (account, tx))));
-        log.compact(&[(account, txs[1].clone()), (account, txs[2].clone())]);
+        assert!(log.append(txs[2..].iter().map(|tx| (client, tx))));
+        log.compact(&[(client, txs[1].clone()), (Client::Patients, txs[2].clone())]);
         let (_, held) = PoolLog::open(log.close()).unwrap();
         // Only whole files go; what comes back too often is recognised at the door.
-        for tx in &txs[1..] {
-            assert!(held.contains(&(OrgId([1; 16]), tx.signed.clone())));
-        }
+        assert!(held.contains(&(client, txs[1].signed.clone())));
+        assert!(held.contains(&(Client::Patients, txs[2].signed.clone())));
     }
 
     #[test]
     fn what_is_finished_leaves_the_disk_a_file_at_a_time() {
-        let account = Account::Client(OrgId([1; 16]));
+        let client = Client::Organisation(OrgId([1; 16]));
         let (done, live) = (checked(&key(1), 1, 50), checked(&key(1), 2, 50));
         let (mut log, _) = PoolLog::open(MemoryDisk::new()).unwrap();
         let per_append = 10_000;
         let fills_a_file =
             usize::try_from(CONFIG.segment_bytes).unwrap() / done.signed.encoded_len() / per_append + 1;
         for _ in 0..fills_a_file {
-            assert!(log.append(core::iter::repeat_n((account, &done), per_append)));
+            assert!(log.append(core::iter::repeat_n((client, &done), per_append)));
         }
-        log.compact(&[(account, live.clone())]);
+        log.compact(&[(client, live.clone())]);
         let (_, held) = PoolLog::open(log.close()).unwrap();
         assert!(held.len() < fills_a_file * per_append);
-        assert_eq!(held.last(), Some(&(OrgId([1; 16]), live.signed.clone())));
+        assert_eq!(held.last(), Some(&(client, live.signed.clone())));
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_left_out_and_counted() {
+        let tx = checked(&key(1), 1, 50);
+        let disk = MemoryDisk::new();
+        let (mut log, _) = PoolLog::open(disk.clone()).unwrap();
+        assert!(log.append([(Client::Patients, &tx)].into_iter()));
+        let good = Record::new(Client::Patients, tx.signed.clone());
+        let later = Record { version: 2, ..good.clone() }.encode();
+        let strange = [&good.encode()[..], &[0]].concat();
+        let former = codec::encode(&(OrgId([1; 16]), &tx.signed));
+        assert!(log.write(&[later, strange, former, Vec::new()]));
+        assert!(log.append([(Client::Patients, &tx)].into_iter()));
+        let (log, held) = PoolLog::open(log.close()).unwrap();
+        assert_eq!(held, [(Client::Patients, tx.signed.clone()), (Client::Patients, tx.signed.clone())]);
+        assert_eq!(log.unreadable(), 4);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = Record::decode(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_record_is_another_or_none(place in 0usize..1_000, bit in 0u8..8) {
+            let good = Record::new(Client::Organisation(OrgId([1; 16])), checked(&key(1), 1, 50).signed.clone());
+            let mut bytes = good.encode();
+            let place = place % bytes.len();
+            bytes[place] ^= 1 << bit;
+            proptest::prop_assert!(Record::decode(&bytes).ok() != Some(good.clone()));
+            proptest::prop_assert!(Record::decode(&bytes[..place]).is_err());
+        }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use epione_consensus::{Evidence, Payload, Wal};
 use epione_types::{BlockHeader, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex};
 
-use crate::mempool::{Account, Full};
+use crate::mempool::{Account, Client, Full};
 use crate::network::Class;
 use crate::validate::{Checked, Parsed};
 
@@ -80,7 +80,7 @@ pub enum Job {
     /// Make everything stored so far survive a power cut.
     SyncStore,
     /// Write the durable pool anew with only these.
-    CompactPool(Vec<(Account, Checked)>),
+    CompactPool(Vec<(Client, Checked)>),
     /// Read blocks for a peer.
     ReadBlocks {
         /// Who asks.

@@ -33,7 +33,7 @@ use crate::executor::{ExecuteError, Executor};
 use crate::feed::{Feed, Progress};
 use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
-use crate::mempool::Account;
+use crate::mempool::{Account, Client};
 use crate::network::{self, Class, Inbound, Network, PeerIndex};
 use crate::pool_log::PoolLog;
 use crate::ports::{Candidate, Log as _, Origin, Reply, Transport};
@@ -146,7 +146,7 @@ struct Opened {
     log: ConsensusLog<FileDisk>,
     records: crate::log::Records,
     pool: PoolLog<FileDisk>,
-    held: Vec<(epione_types::id::OrgId, epione_types::SignedTx)>,
+    held: Vec<(Client, epione_types::SignedTx)>,
 }
 
 fn open(config: &Config) -> Result<Opened, RunError> {
@@ -386,16 +386,16 @@ async fn tick(inbox: mpsc::Sender<Input>, ended: CancellationToken) {
 
 /// What the durable pool held goes through the door again (R24).
 async fn offer_again(
-    held: Vec<(epione_types::id::OrgId, epione_types::SignedTx)>,
+    held: Vec<(Client, epione_types::SignedTx)>,
     chain: Arc<Chain>,
     inbox: mpsc::Sender<Input>,
 ) {
     if !held.is_empty() {
         info!(count = held.len(), "transactions of the durable mempool are offered again");
     }
-    for (organisation, tx) in held {
+    for (client, tx) in held {
         let Ok(parsed) = parse(tx, chain.chain_id()) else { continue };
-        let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
+        let origin = Origin::Client(Account::Client(client), Reply::nobody());
         if inbox.send(Input::Submit(Candidate { parsed, origin })).await.is_err() {
             return;
         }

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::executor::Executor;
 use crate::feed::{Block, Feed};
+use crate::mempool::Account;
 use crate::pool_log::PoolLog;
 use crate::ports::{Answer, Candidate, Found, Job, Origin, Verdict};
 use crate::validate::{Checked, validate_batch, verify};
@@ -122,7 +123,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         known.iter().flatten().for_each(|tx| self.checked.keep(tx));
         let clients =
             origins.iter().zip(&known).filter_map(|((origin, _, executed), tx)| match (origin, tx) {
-                (Origin::Client(account, _), Some(tx)) if !executed => Some((*account, tx)),
+                (Origin::Client(Account::Client(client), _), Some(tx)) if !executed => Some((*client, tx)),
                 _ => None,
             });
         let durable = self.pool.append(clients);

@@ -159,7 +159,7 @@ impl<P: Ports> Driver<P> {
         }
         // The durable pool holds more that is finished than the pool has room for: it is written anew.
         if self.pool_logged > self.settings.pool.txs_max.saturating_add(self.pool.size().txs) {
-            let live: Vec<_> = self.pool.unfinished().map(|(account, tx)| (account, tx.clone())).collect();
+            let live: Vec<_> = self.pool.unfinished().map(|(client, tx)| (client, tx.clone())).collect();
             self.pool_logged = live.len();
             self.workers.start(Job::CompactPool(live));
         }

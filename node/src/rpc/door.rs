@@ -35,6 +35,7 @@ use super::error::RpcError;
 use super::{Limits, listen};
 use crate::executor::ChainState;
 use crate::handle::{NodeError, NodeHandle};
+use crate::mempool::Client;
 
 /// How long bad tokens of an address are counted together.
 const BAD_TOKENS_WINDOW: Duration = Duration::from_secs(10);
@@ -58,19 +59,32 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whose share of the mempool and of the calls is used: the organisation's; a patient, representative or guest has
-    /// a share alone, under their own id.
-    pub(super) const fn account(&self) -> OrgId {
-        account(self.member)
+    /// Whose share of the mempool is used.
+    pub(super) const fn client(&self) -> Client {
+        match Party::of(self.member) {
+            Party::Organisation(organisation) => Client::Organisation(organisation),
+            Party::Person(_) => Client::Patients,
+        }
     }
 }
 
-const fn account(member: Member) -> OrgId {
-    match member {
-        Member::Admin(organisation) | Member::Practitioner(organisation, _) => organisation,
-        Member::Patient(id) => OrgId(id.0),
-        Member::Representative(id) => OrgId(id.0),
-        Member::Guest(id) => OrgId(id.0),
+/// Whose calls are counted together: an organisation's; a patient, representative or guest counts alone, by their own id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Party {
+    Organisation(OrgId),
+    Person([u8; 16]),
+}
+
+impl Party {
+    const fn of(member: Member) -> Self {
+        match member {
+            Member::Admin(organisation) | Member::Practitioner(organisation, _) => {
+                Self::Organisation(organisation)
+            }
+            Member::Patient(id) => Self::Person(id.0),
+            Member::Representative(id) => Self::Person(id.0),
+            Member::Guest(id) => Self::Person(id.0),
+        }
     }
 }
 
@@ -83,17 +97,17 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, RpcE
 #[derive(Debug)]
 struct Room {
     door: Arc<Door>,
-    account: OrgId,
+    party: Party,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
         let mut book = self.door.book();
-        if let Some(open) = book.open.get_mut(&self.account) {
+        if let Some(open) = book.open.get_mut(&self.party) {
             *open -= 1;
             if *open == 0 {
-                book.open.remove(&self.account);
+                book.open.remove(&self.party);
             }
         }
     }
@@ -101,8 +115,8 @@ impl Drop for Room {
 
 #[derive(Debug, Default)]
 struct Book {
-    /// Calls under way, by account.
-    open: HashMap<OrgId, usize>,
+    /// Calls under way.
+    open: HashMap<Party, usize>,
     /// Tokens whose signature was verified, and in which order.
     good: HashMap<Arc<str>, auth::Caller>,
     good_order: VecDeque<Arc<str>>,
@@ -159,16 +173,16 @@ impl Door {
             self.count_bad(from);
             return Err(RpcError::UnknownKey(height));
         };
-        let account = account(member);
+        let party = Party::of(member);
         let mut book = self.book();
-        let open = book.open.entry(account).or_default();
+        let open = book.open.entry(party).or_default();
         if *open >= self.limits.calls_per_account_max {
             let open = *open;
             return Err(self.too_many(open, self.limits.calls_per_account_max));
         }
         *open += 1;
         drop(book);
-        let room = Room { door: self.clone(), account, _of_all: of_all };
+        let room = Room { door: self.clone(), party, _of_all: of_all };
         Ok(Caller { key, member, deadline, _room: room })
     }
 
@@ -332,6 +346,23 @@ fn timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use epione_types::id::{LinkId, PatientId, PractitionerId, RepresentativeId};
+
+    #[test]
+    fn an_organisation_counts_as_one_and_a_person_alone() {
+        let id = [7; 16];
+        let house = Party::of(Member::Admin(OrgId(id)));
+        assert_eq!(house, Party::of(Member::Practitioner(OrgId(id), PractitionerId([1; 16]))));
+        let anna = Party::of(Member::Patient(PatientId(id)));
+        assert_ne!(anna, house, "an id like the organisation's is nobody's way into its share");
+        for other in [
+            Member::Patient(PatientId([8; 16])),
+            Member::Representative(RepresentativeId([9; 16])),
+            Member::Guest(LinkId([1; 16])),
+        ] {
+            assert_ne!(Party::of(other), anna);
+        }
+    }
 
     #[test]
     fn a_calls_deadline_leaves_time_for_the_answer() {

@@ -12,7 +12,6 @@ use epione_proto::convert::{fixed, raw};
 use epione_proto::v1::submission_service_server::SubmissionService;
 use epione_proto::v1::{self as pb, submit_stream_response::Result as StreamResult};
 use epione_proto::{ApiError, ConvertError, ConvertReason};
-use epione_types::id::OrgId;
 use epione_types::{Domain, Height, SignedTx, TimestampMs, TxId};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
@@ -25,6 +24,7 @@ use super::door::{Caller, caller};
 use super::error::RpcError;
 use super::proof::{self, ReceiptProofs};
 use crate::handle::{Committed, Level, NodeError, NodeHandle, Outcome};
+use crate::mempool::Client;
 
 /// How often a watched transaction is looked at between blocks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ impl Submission {
     /// Submits one and waits.
     async fn submitted(
         &self,
-        account: OrgId,
+        client: Client,
         transaction: Option<pb::SignedTransaction>,
         wait: i32,
     ) -> Result<pb::TransactionStatus, RpcError> {
@@ -92,7 +92,7 @@ impl Submission {
         // A slice of the receive buffer would keep all of that for as long as the transaction waits.
         tx.body = Bytes::copy_from_slice(&tx.body);
         // The certificate is waited for below, where a block's proofs are made once for all.
-        let done = self.node.submit(tx, account, level.min(Level::Committed)).await?;
+        let done = self.node.submit(tx, client, level.min(Level::Committed)).await?;
         self.status(done.id, done.outcome, level == Level::Certified, done.durable).await
     }
 
@@ -153,10 +153,10 @@ impl Submission {
     }
 
     /// One of a stream. A refusal is an answer like any other.
-    async fn one(self, account: OrgId, request: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
+    async fn one(self, client: Client, request: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
         let pb::SubmitStreamRequest { transaction, wait } = request;
         let id = transaction.as_ref().map(|tx| Domain::TX_ID.hash(&tx.body));
-        let submitted = self.submitted(account, transaction, wait);
+        let submitted = self.submitted(client, transaction, wait);
         let result = match tokio::time::timeout(self.limits.wait_max, submitted).await {
             Ok(Ok(status)) => StreamResult::Status(status),
             Ok(Err(error)) => StreamResult::Error(ApiError::from(error).into()),
@@ -176,7 +176,7 @@ impl Submission {
         caller: Arc<Caller>,
         requests: Streaming<pb::SubmitStreamRequest>,
     ) -> impl Stream<Item = Result<pb::SubmitStreamResponse, Status>> + Send {
-        let account = caller.account();
+        let client = caller.client();
         let bulk = Bulk {
             requests: Some(requests),
             open: FuturesUnordered::new(),
@@ -212,7 +212,7 @@ impl Submission {
                             Some(Ok(request)) => {
                                 let size = request.transaction.as_ref().map_or(0, |tx| tx.body.len());
                                 *bytes = bytes.saturating_add(size);
-                                let one = this.clone().one(account, request);
+                                let one = this.clone().one(client, request);
                                 open.push(async move { (one.await, size) });
                                 continue;
                             }
@@ -291,9 +291,9 @@ impl SubmissionService for Submission {
         &self,
         request: Request<pb::SubmitRequest>,
     ) -> Result<Response<pb::SubmitResponse>, Status> {
-        let account = caller(&request)?.account();
+        let client = caller(&request)?.client();
         let pb::SubmitRequest { transaction, wait } = request.into_inner();
-        let status = self.submitted(account, transaction, wait).await?;
+        let status = self.submitted(client, transaction, wait).await?;
         Ok(Response::new(pb::SubmitResponse { status: Some(status) }))
     }
 

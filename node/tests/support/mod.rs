@@ -77,7 +77,7 @@ pub fn genesis(n: usize) -> Genesis {
             validators: hospitals.iter().map(validator).collect(),
             params: Params { time_block_interval_ms: 2_000, ..Params::default() },
         },
-        policy: Policy::default(),
+        policy: Policy { organisation_signatures: u16::try_from(n).unwrap().min(2), ..Policy::default() },
         organisations: hospitals.iter().map(organisation).collect(),
     };
     genesis.check().unwrap();
@@ -255,8 +255,8 @@ impl Node {
         driver.start(step, now, TimestampMs(START + now));
         let inbox = held
             .into_iter()
-            .map(|(organisation, tx)| {
-                let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
+            .map(|(client, tx)| {
+                let origin = Origin::Client(Account::Client(client), Reply::nobody());
                 Input::Submit(Candidate { parsed: parse(tx, chain.chain_id()).unwrap(), origin })
             })
             .collect();
@@ -567,7 +567,7 @@ impl Cluster {
         // `Reply` must be `Send`; the answer is read from a channel when it was said.
         let (say, said) = std::sync::mpsc::channel();
         let reply = Reply::new(move |word| drop(say.send(word)));
-        let origin = Origin::Client(Account::Client(OrgId(id16("hospital0"))), reply);
+        let origin = Origin::Client(Account::Client(OrgId(id16("hospital0")).into()), reply);
         let parsed = parse(tx, self.genesis.chain_id()).unwrap();
         self.nodes[node].inbox.push(Input::Submit(Candidate { parsed, origin }));
         for _ in 0..4 {
