@@ -1,7 +1,10 @@
 //! Genesis, validator sets and the parameters that come with them.
 //!
 //! Consensus parameters come from here, never from a node's own configuration: two nodes that
-//! differ in a limit would differ in what is a valid batch.
+//! differ in a limit would differ in what is a valid batch. What could never run is refused before it begins:
+//! [`Genesis::check`], tested field by field in `tests/genesis.rs`.
+
+use core::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +19,17 @@ use crate::sign::PublicKey;
 pub const GENESIS_VERSION: u16 = 1;
 /// Largest genesis file, in bytes.
 pub const MAX_GENESIS_BYTES: usize = 1 << 20;
+/// Largest [`Params::window`], in heights. With [`quorum::MAX_VALIDATORS`] it bounds a NewView, which must fit a record
+/// of the consensus log.
+pub const WINDOW_MAX: u64 = 32;
+/// Most bytes of batches in flight: a full window of the largest batches. A trimmed consensus log begins with several
+/// of them per height in one append, which must not be refused.
+pub const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
+/// Latest beginning of a chain, in milliseconds: the year 9999, so that block time never reaches the end of numbers.
+const TIMESTAMP_MAX: TimestampMs = TimestampMs(253_402_300_799_999);
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// One validator: a hospital's node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +48,11 @@ pub struct Validator {
 pub struct Params {
     /// Meaning of transactions; binaries change it only with an epoch.
     pub execution_version: u32,
-    /// W: heights in flight above the last certified one (R2).
+    /// W: heights in flight above the last certified one (R2), at most [`WINDOW_MAX`].
     pub window: u64,
     /// Most transactions in a batch.
     pub batch_txs_max: u32,
-    /// Most bytes of an encoded batch.
+    /// Most bytes of an encoded batch; a window of them is at most [`IN_FLIGHT_BYTES_MAX`].
     pub batch_bytes_max: u32,
     /// A transaction's `expires_at` is at most this far ahead of the batch's stamp.
     pub expiry_ahead_max_ms: u64,
@@ -59,12 +73,24 @@ impl Default for Params {
             window: 8,
             batch_txs_max: 2_000,
             batch_bytes_max: 1 << 20,
-            expiry_ahead_max_ms: 24 * 3_600_000,
+            expiry_ahead_max_ms: DAY_MS,
             max_clock_skew_ms: 5_000,
             view_timeout_ms: 1_000,
             view_timeout_max_ms: 60_000,
             time_block_interval_ms: 10_000,
         }
+    }
+}
+
+impl Params {
+    /// Refuses parameters under which nothing could commit, or a limit of the log or of memory would be met.
+    ///
+    /// # Errors
+    /// Every fault, each naming field, limit and value.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        let mut faults = Faults::default();
+        faults.find_in_params(self);
+        faults.result()
     }
 }
 
@@ -150,8 +176,8 @@ impl Default for Policy {
             labels: Labels::Clear,
             allow_sensitive_in_clear: false,
             organisation_signatures: 2,
-            override_open_ms: 4 * 3_600_000,
-            override_review_ms: 72 * 3_600_000,
+            override_open_ms: 4 * HOUR_MS,
+            override_review_ms: 3 * DAY_MS,
             overdue_reviews_max: 3,
         }
     }
@@ -190,76 +216,142 @@ impl Genesis {
     /// # Errors
     /// Every fault, each naming field, limit and value.
     pub fn check(&self) -> Result<(), GenesisError> {
-        let mut faults = Vec::new();
-        let mut need = |ok: bool, text: String| {
-            if !ok {
-                faults.push(text);
-            }
-        };
-        let set = &self.validators;
-        let n = set.len();
-        need(
+        let mut faults = Faults::default();
+        faults.need(
             self.version == GENESIS_VERSION,
-            format!("version is {}, this build reads {GENESIS_VERSION}", self.version),
+            format_args!("version is {}, this build reads {GENESIS_VERSION}", self.version),
         );
-        need(
+        faults.need(
+            self.timestamp <= TIMESTAMP_MAX,
+            format_args!("timestamp is {}; at most {TIMESTAMP_MAX}, the year 9999", self.timestamp),
+        );
+        faults.find_in_validators(&self.validators, &self.organisations);
+        faults.find_in_params(&self.validators.params);
+        faults.find_in_policy(&self.policy, &self.validators);
+        faults.find_in_organisations(&self.organisations);
+        faults.result()
+    }
+}
+
+/// What is wrong, in the order found.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn need(&mut self, holds: bool, text: impl ToString) {
+        if !holds {
+            self.0.push(text.to_string());
+        }
+    }
+
+    fn within(&mut self, field: &str, value: u64, limits: RangeInclusive<u64>) {
+        let (least, most) = (limits.start(), limits.end());
+        self.need(limits.contains(&value), format_args!("{field} is {value}; {least} to {most}"));
+    }
+
+    fn find_in_validators(&mut self, set: &ValidatorSet, organisations: &[RegisterOrganisation]) {
+        let n = set.len();
+        self.need(
             (1..=quorum::MAX_VALIDATORS).contains(&n),
-            format!("{n} validators; there must be 1 to {}", quorum::MAX_VALIDATORS),
+            format_args!("{n} validators; there must be 1 to {}", quorum::MAX_VALIDATORS),
         );
-        need(set.epoch == Epoch::ZERO, format!("epoch is {}, genesis starts epoch 0", set.epoch));
+        self.need(set.epoch == Epoch::ZERO, format_args!("epoch is {}, genesis starts epoch 0", set.epoch));
         for (i, validator) in set.validators.iter().enumerate() {
-            need(!validator.public_key.is_weak(), format!("validator {i}: public_key is weak"));
-            need(!validator.network_key.is_weak(), format!("validator {i}: network_key is weak"));
+            self.need(!validator.public_key.is_weak(), format_args!("validator {i}: public_key is weak"));
+            self.need(!validator.network_key.is_weak(), format_args!("validator {i}: network_key is weak"));
             let earlier = || set.validators.iter().take(i);
-            need(
+            self.need(
                 earlier().all(|other| other.public_key != validator.public_key),
-                format!("validator {i}: public_key appears twice"),
+                format_args!("validator {i}: public_key appears twice"),
             );
-            need(
+            self.need(
                 earlier().all(|other| other.network_key != validator.network_key),
-                format!("validator {i}: network_key appears twice"),
+                format_args!("validator {i}: network_key appears twice"),
             );
-            need(
-                self.organisations.iter().any(|org| org.organisation == validator.organisation),
-                format!("validator {i}: organisation {} is not among organisations", validator.organisation),
+            self.need(
+                organisations.iter().any(|org| org.organisation == validator.organisation),
+                format_args!(
+                    "validator {i}: organisation {} is not among organisations",
+                    validator.organisation
+                ),
             );
         }
-        let p = &set.params;
-        need((1..=64).contains(&p.window), format!("params.window is {}; 1 to 64", p.window));
-        need(
-            (1..=100_000).contains(&p.batch_txs_max),
-            format!("params.batch_txs_max is {}; 1 to 100000", p.batch_txs_max),
+    }
+
+    fn find_in_params(&mut self, params: &Params) {
+        let Params {
+            execution_version,
+            window,
+            batch_txs_max,
+            batch_bytes_max,
+            expiry_ahead_max_ms,
+            max_clock_skew_ms,
+            view_timeout_ms,
+            view_timeout_max_ms,
+            time_block_interval_ms,
+        } = *params;
+        self.need(
+            execution_version == 1,
+            format_args!("params.execution_version is {execution_version}; this build executes 1"),
         );
-        need(
-            (65_536..=8 << 20).contains(&p.batch_bytes_max),
-            format!("params.batch_bytes_max is {}; 65536 to 8388608", p.batch_bytes_max),
+        self.within("params.window", window, 1..=WINDOW_MAX);
+        self.within("params.batch_txs_max", batch_txs_max.into(), 1..=100_000);
+        self.within("params.batch_bytes_max", batch_bytes_max.into(), 1 << 16..=8 << 20);
+        let in_flight = window.saturating_mul(batch_bytes_max.into());
+        self.need(
+            in_flight <= IN_FLIGHT_BYTES_MAX,
+            format_args!(
+                "params.window times params.batch_bytes_max is {in_flight}; at most {IN_FLIGHT_BYTES_MAX} bytes in flight"
+            ),
         );
-        need(
-            p.view_timeout_ms >= 10,
-            format!("params.view_timeout_ms is {}; at least 10", p.view_timeout_ms),
-        );
-        need(
-            p.view_timeout_max_ms >= p.view_timeout_ms,
-            "params.view_timeout_max_ms is below view_timeout_ms".to_owned(),
-        );
-        need(
-            p.execution_version == 1,
-            format!("params.execution_version is {}; this build executes 1", p.execution_version),
-        );
-        for (i, org) in self.organisations.iter().enumerate() {
+        // A correct sender's clock and a correct primary's are each up to this far off, in opposite directions.
+        self.within("params.max_clock_skew_ms", max_clock_skew_ms, 10..=10 * MINUTE_MS);
+        let least = max_clock_skew_ms.saturating_mul(2).saturating_add(1);
+        self.within("params.expiry_ahead_max_ms", expiry_ahead_max_ms, least..=31 * DAY_MS);
+        self.within("params.view_timeout_ms", view_timeout_ms, 10..=MINUTE_MS);
+        self.within("params.view_timeout_max_ms", view_timeout_max_ms, view_timeout_ms..=HOUR_MS);
+        self.within("params.time_block_interval_ms", time_block_interval_ms, 100..=HOUR_MS);
+    }
+
+    fn find_in_policy(&mut self, policy: &Policy, set: &ValidatorSet) {
+        let Policy {
+            labels: Labels::Clear,
+            allow_sensitive_in_clear: _,
+            organisation_signatures,
+            override_open_ms,
+            override_review_ms,
+            overdue_reviews_max,
+        } = *policy;
+        let mut signers: Vec<_> = set.validators.iter().map(|validator| validator.organisation).collect();
+        signers.sort_unstable();
+        signers.dedup();
+        // Of no organisations none can sign; that there must be some is said elsewhere.
+        let most = signers.len().max(1) as u64;
+        self.within("policy.organisation_signatures", organisation_signatures.into(), 1..=most);
+        self.within("policy.override_open_ms", override_open_ms, MINUTE_MS..=31 * DAY_MS);
+        self.within("policy.override_review_ms", override_review_ms, override_open_ms..=366 * DAY_MS);
+        // Each emergency access looks at so many.
+        self.within("policy.overdue_reviews_max", overdue_reviews_max.into(), 1..=1_000);
+    }
+
+    fn find_in_organisations(&mut self, organisations: &[RegisterOrganisation]) {
+        for (i, org) in organisations.iter().enumerate() {
             if let Err(error) = org.check() {
-                need(false, format!("organisation {i}: {error}"));
+                self.need(false, format_args!("organisation {i}: {error}"));
             }
-            let earlier = || self.organisations.iter().take(i);
-            need(
+            let earlier = || organisations.iter().take(i);
+            self.need(
                 earlier().all(|other| other.organisation != org.organisation),
-                format!("organisation {i}: id appears twice"),
+                format_args!("organisation {i}: id appears twice"),
             );
-            need(
+            self.need(
                 earlier().all(|other| other.admins.iter().all(|key| !org.admins.contains(key))),
-                format!("organisation {i}: an admin key is another organisation's"),
+                format_args!("organisation {i}: an admin key is another organisation's"),
             );
         }
-        if faults.is_empty() { Ok(()) } else { Err(GenesisError(faults)) }
+    }
+
+    fn result(self) -> Result<(), GenesisError> {
+        if self.0.is_empty() { Ok(()) } else { Err(GenesisError(self.0)) }
     }
 }

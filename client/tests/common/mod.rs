@@ -45,7 +45,7 @@ pub fn genesis() -> Genesis {
         version: GENESIS_VERSION,
         timestamp: GENESIS_TIME,
         validators: set(0),
-        policy: Policy::default(),
+        policy: Policy { organisation_signatures: 1, ..Policy::default() },
         organisations: vec![RegisterOrganisation {
             organisation: OrgId([1; 16]),
             kind: OrganisationKind::Hospital,

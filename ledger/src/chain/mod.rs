@@ -26,6 +26,7 @@ use bytes::Bytes;
 use epione_types::block::HEADER_VERSION;
 use epione_types::codec::{self, CodecError};
 use epione_types::codes::Refusal;
+use epione_types::genesis::WINDOW_MAX;
 use epione_types::receipt::tx_leaf;
 use epione_types::{
     BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, TimestampMs, merkle,
@@ -43,10 +44,6 @@ const LAYOUT: u16 = 1;
 const CHUNK: usize = 4 << 10;
 /// Heights before the last certified one for which proofs are kept.
 pub const PROOF_HEIGHTS: u64 = 256;
-/// Heights that may be executed above the last certified one (R8: `params.window` is at most this): bounds what is
-/// remembered when certificates stay out.
-const WINDOW_MAX: u64 = 64;
-
 /// Why the chain does not open or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
@@ -278,6 +275,8 @@ impl Chain {
     fn oldest_provable(&self, head: Height) -> Height {
         let certified = self.certified.read().unwrap_or_else(PoisonError::into_inner);
         let certified = certified.as_ref().map_or(Height::ZERO, |certificate| certificate.height);
+        // So many heights may be executed above the last certified one (R8): what is remembered is bounded even when
+        // certificates stay out.
         certified.max(head.minus(WINDOW_MAX)).minus(PROOF_HEIGHTS)
     }
 
