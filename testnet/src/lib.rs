@@ -2,3 +2,4 @@
 
 pub mod bundles;
 pub mod local;
+pub mod sim;

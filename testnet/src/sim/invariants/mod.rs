@@ -1,0 +1,171 @@
+//! What must hold after every event, one file each with its sentence.
+//!
+//! Observers outside the replicas: they see what honest nodes make durable, send, execute and certify, and nothing of how
+//! they decide. Each sees an event once, so that checking costs little; none asks a replica for its opinion of itself.
+
+mod agreement;
+mod applied_once;
+mod certificates;
+mod chain_links;
+mod durable_first;
+mod memory;
+mod monotone;
+mod one_vote;
+mod permits;
+mod signatures;
+mod state_roots;
+
+use epione_consensus::{Message, Replica};
+use epione_types::{Certificate, ChainId, Receipt, ValidatorSet};
+
+use super::crypto::SimVerifier;
+use super::facts::Fact;
+use super::node::Executed;
+
+/// Holds, or why not.
+pub type Check = Result<(), String>;
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Its name.
+    pub invariant: &'static str,
+    /// How it shows.
+    pub text: String,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Invariants {
+    agreement: agreement::Agreement,
+    applied_once: applied_once::AppliedOnce,
+    certificates: certificates::Certificates,
+    chain_links: chain_links::ChainLinks,
+    durable_first: durable_first::DurableFirst,
+    memory: memory::Memory,
+    monotone: monotone::Monotone,
+    one_vote: one_vote::OneVote,
+    permits: permits::Permits,
+    signatures: signatures::Signatures,
+    state_roots: state_roots::StateRoots,
+    broken: Option<Broken>,
+}
+
+impl Invariants {
+    /// For a run of this chain.
+    #[must_use]
+    pub fn new(chain: ChainId, set: &ValidatorSet, verifier: SimVerifier) -> Self {
+        Self {
+            agreement: agreement::Agreement::default(),
+            applied_once: applied_once::AppliedOnce::default(),
+            certificates: certificates::Certificates::new(chain, set.clone(), verifier),
+            chain_links: chain_links::ChainLinks::new(chain),
+            durable_first: durable_first::DurableFirst::default(),
+            memory: memory::Memory::new(set),
+            monotone: monotone::Monotone::default(),
+            one_vote: one_vote::OneVote::default(),
+            permits: permits::Permits::default(),
+            signatures: signatures::Signatures::new(verifier),
+            state_roots: state_roots::StateRoots::default(),
+            broken: None,
+        }
+    }
+
+    /// The first that broke.
+    #[must_use]
+    pub const fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
+    }
+
+    /// Something else than these found one broken.
+    pub fn breaks(&mut self, invariant: &'static str, text: String) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken { invariant, text });
+        }
+    }
+
+    fn need(&mut self, invariant: &'static str, check: Check) {
+        if let Err(text) = check {
+            self.breaks(invariant, text);
+        }
+    }
+
+    /// A node's log holds these now.
+    pub fn durable(&mut self, node: usize, facts: &[Fact]) {
+        for fact in facts {
+            let check = self.one_vote.says(node, fact);
+            self.need("one vote", check);
+            self.durable_first.durable(node, fact);
+            let check = self.monotone.durable(node, fact);
+            self.need("monotone", check);
+        }
+    }
+
+    /// A node sends a message.
+    pub fn sent(&mut self, node: usize, message: &Message) {
+        for fact in Fact::of_message(node, message) {
+            let check = self.one_vote.says(node, &fact);
+            self.need("one vote", check);
+            let check = self.durable_first.sent(node, &fact);
+            self.need("durable first", check);
+        }
+        match message {
+            Message::Status(status) if status.from.get() == node => {
+                let check = self.monotone.status(node, &status.body);
+                self.need("monotone", check);
+            }
+            Message::Certificate(certificate) => self.certified(node, certificate),
+            _ => {}
+        }
+    }
+
+    /// A node passes this certificate on, or stores it.
+    pub fn certified(&mut self, node: usize, certificate: &Certificate) {
+        let check = self.certificates.seen(node, certificate);
+        self.need("certificates", check);
+        let check = self.agreement.certified(node, certificate);
+        self.need("agreement", check);
+    }
+
+    /// A node executed a block. True if it is the first to.
+    pub fn executed(&mut self, node: usize, executed: &Executed, receipts: &[Receipt]) -> bool {
+        let header = &executed.header;
+        let check = self.applied_once.executed(node, executed.before, header.height);
+        self.need("applied once", check);
+        let check = self.state_roots.executed(node, header);
+        self.need("state roots", check);
+        let first = self.agreement.is_first(header.height);
+        let check = self.agreement.executed(node, header.height, header.hash());
+        self.need("agreement", check);
+        if first {
+            let check = self.chain_links.executed(header, &executed.payload, receipts);
+            self.need("chain links", check);
+            let check = self.signatures.committed(header.height, &executed.payload);
+            self.need("signatures", check);
+            let check = self.permits.executed(header, &executed.payload, receipts);
+            self.need("permits", check);
+        }
+        first
+    }
+
+    /// A node's process ended, and its store holds blocks up to this height.
+    pub fn ended(&mut self, node: usize) {
+        self.monotone.ended(node);
+    }
+
+    /// A node begins again, with this height in its store and these facts in its log.
+    pub fn started(&mut self, node: usize, height: epione_types::Height, facts: &[Fact]) {
+        self.applied_once.started(node, height);
+        for fact in facts {
+            let check = self.one_vote.says(node, fact);
+            self.need("one vote", check);
+            self.durable_first.durable(node, fact);
+        }
+    }
+
+    /// What a node's replica keeps.
+    pub fn keeps(&mut self, node: usize, replica: &Replica) {
+        let check = self.memory.keeps(node, replica.memory());
+        self.need("memory", check);
+    }
+}

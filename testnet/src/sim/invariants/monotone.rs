@@ -1,0 +1,62 @@
+//! Views asked for and entered never decrease over restarts; low and delivered never while a process lives.
+
+use std::collections::BTreeMap;
+
+use epione_consensus::Status;
+
+use super::Check;
+use crate::sim::facts::{Fact, Statement};
+
+/// The highest of each.
+#[derive(Debug, Default)]
+pub(super) struct Monotone {
+    asked: BTreeMap<usize, u64>,
+    /// The same, as told to others: what was decided before a record may leave after it.
+    told: BTreeMap<usize, u64>,
+    view: BTreeMap<usize, u64>,
+    /// Low and delivered of the living.
+    heights: BTreeMap<usize, (u64, u64)>,
+}
+
+impl Monotone {
+    pub(super) fn durable(&mut self, node: usize, fact: &Fact) -> Check {
+        if fact.statement == Statement::ViewChange {
+            let asked = self.asked.entry(node).or_default();
+            // A log that begins anew repeats the last one.
+            if fact.view < *asked {
+                return Err(format!("node {node} asked for view {} after view {asked}", fact.view));
+            }
+            *asked = fact.view;
+        }
+        Ok(())
+    }
+
+    pub(super) fn status(&mut self, node: usize, status: &Status) -> Check {
+        let need = |what: &str, before: u64, now: u64| {
+            if now >= before {
+                Ok(())
+            } else {
+                Err(format!("node {node}: {what} fell from {before} to {now}"))
+            }
+        };
+        let view = self.view.entry(node).or_default();
+        need("the view entered", *view, status.view.0)?;
+        *view = status.view.0;
+        let asked = self.told.entry(node).or_default();
+        need("the view asked for", *asked, status.asked.0)?;
+        *asked = status.asked.0;
+        let (low, delivered) = self.heights.entry(node).or_default();
+        need("low", *low, status.low.0)?;
+        need("the height delivered", *delivered, status.delivered.0)?;
+        (*low, *delivered) = (status.low.0, status.delivered.0);
+        Ok(())
+    }
+
+    /// A process that begins knows all that its log says.
+    pub(super) fn ended(&mut self, node: usize) {
+        self.heights.remove(&node);
+        let asked = self.asked.get(&node).copied().unwrap_or(0);
+        let told = self.told.entry(node).or_default();
+        *told = asked.max(*told);
+    }
+}

@@ -1,0 +1,398 @@
+//! One validator of the simulated world: the production driver and lanes over simulated ports.
+//!
+//! Ports write what is said to a tape, in order; the cluster plays it afterwards. Nothing here decides anything.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use epione_consensus::{Payload, Record, Wal};
+use epione_ledger::chain::{Chain, Origin as ChainOrigin};
+use epione_ledger::wal::{WalConfig, WalError};
+use epione_node::driver::{Driver, Input, Ports, Settings};
+use epione_node::executor::Executor;
+use epione_node::feed::{Feed, Progress, Wait};
+use epione_node::log::ConsensusLog;
+use epione_node::mempool::Account;
+use epione_node::network::Class;
+use epione_node::pool_log::PoolLog;
+use epione_node::ports::{
+    Admitted, Answer, Candidate, Job, Lane, Log, Origin, Refused, Reply, Transport, Workers,
+};
+use epione_node::start;
+use epione_node::validate::parse;
+use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
+use epione_types::{BlockHeader, Certificate, Genesis, Height, Signer, TimestampMs, ValidatorIndex};
+
+use super::clock::Micros;
+use super::crypto::{SimSigner, SimVerifier};
+use super::disk::{Life, Machine, SimDisk, SimStore};
+use super::facts::Fact;
+
+/// What a process said through its ports, in order.
+#[derive(Debug)]
+pub enum Said {
+    /// These facts are on disk now.
+    Durable(Vec<Fact>),
+    /// A view above 0 was entered, in the log.
+    Entered(u64),
+    /// It has stopped voting for good, in the log.
+    Halted(String),
+    /// A frame, to one or to all others.
+    Frame(Option<usize>, Class, Bytes),
+    /// A peer broke the rules.
+    Disconnect(usize, String),
+    /// Work.
+    Start(Job),
+}
+
+/// The tape of one process.
+#[derive(Debug, Clone, Default)]
+pub struct Tape(Rc<RefCell<Vec<Said>>>);
+
+impl Tape {
+    fn say(&self, said: Said) {
+        self.0.borrow_mut().push(said);
+    }
+    /// What was said since the last time.
+    #[must_use]
+    pub fn take(&self) -> Vec<Said> {
+        core::mem::take(&mut *self.0.borrow_mut())
+    }
+}
+
+/// Port: frames.
+#[derive(Debug)]
+pub struct SimTransport {
+    tape: Tape,
+    life: Arc<Life>,
+}
+
+impl Transport for SimTransport {
+    fn send(&mut self, to: ValidatorIndex, class: Class, frame: Bytes) {
+        if self.life.spend() {
+            self.tape.say(Said::Frame(Some(to.get()), class, frame));
+        }
+    }
+    fn broadcast(&mut self, class: Class, frame: Bytes) {
+        if self.life.spend() {
+            self.tape.say(Said::Frame(None, class, frame));
+        }
+    }
+    fn disconnect(&mut self, peer: ValidatorIndex, reason: &str) {
+        self.tape.say(Said::Disconnect(peer.get(), reason.to_owned()));
+    }
+}
+
+/// Port: the consensus log, and what became durable in it.
+#[derive(Debug)]
+pub struct SimLog {
+    log: ConsensusLog<SimDisk>,
+    tape: Tape,
+    me: usize,
+}
+
+impl Wal for SimLog {
+    type Error = WalError;
+    fn append_and_sync(&mut self, records: &[Record]) -> Result<(), WalError> {
+        self.log.append_and_sync(records)?;
+        let facts = records.iter().flat_map(|record| Fact::of_record(self.me, record)).collect();
+        self.tape.say(Said::Durable(facts));
+        for record in records {
+            match record {
+                Record::Entered(new_view) => self.tape.say(Said::Entered(new_view.body.view.0)),
+                Record::Halted(halt) => self.tape.say(Said::Halted(halt.to_string())),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Log for SimLog {
+    fn position(&self) -> u64 {
+        self.log.position()
+    }
+    fn bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+    fn drop_below(&mut self, index: u64) -> Result<(), WalError> {
+        self.log.drop_below(index)
+    }
+}
+
+/// Port: work.
+#[derive(Debug)]
+pub struct SimWorkers {
+    tape: Tape,
+    life: Arc<Life>,
+}
+
+impl Workers for SimWorkers {
+    fn start(&mut self, job: Job) {
+        if self.life.spend() {
+            self.tape.say(Said::Start(job));
+        }
+    }
+}
+
+/// The simulated ports.
+#[derive(Debug)]
+pub struct Sim;
+
+impl Ports for Sim {
+    type Transport = SimTransport;
+    type Log = SimLog;
+    type Workers = SimWorkers;
+    type Verifier = SimVerifier;
+}
+
+/// What all nodes of a run have in common.
+#[derive(Debug)]
+pub struct Common {
+    /// The agreed beginning.
+    pub genesis: Genesis,
+    /// What it is to the ledger.
+    pub origin: ChainOrigin,
+    /// The predicate.
+    pub verifier: SimVerifier,
+    /// The voting keys.
+    pub signers: Vec<Arc<SimSigner>>,
+    /// Settings of the driver.
+    pub settings: Settings,
+    /// Sizes of the consensus log.
+    pub wal: WalConfig,
+}
+
+/// A word to a client: its number, and what the driver said.
+pub type WordTo = (u64, Result<Admitted, Refused>);
+
+/// Why a node does not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// It died again.
+    Died,
+    /// A disk failed.
+    Disk(String),
+    /// It refuses to vote, and says why.
+    Refused(String),
+}
+
+/// A block that was executed.
+#[derive(Debug)]
+pub struct Executed {
+    /// Height of the ledger before.
+    pub before: Height,
+    /// Its header.
+    pub header: BlockHeader,
+    /// Its batch.
+    pub payload: Arc<Payload>,
+}
+
+/// What a lane did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// A block.
+    pub executed: Option<Executed>,
+    /// A certificate was stored.
+    pub certified: Option<Certificate>,
+    /// Proof against a validator was stored.
+    pub evidence: Option<usize>,
+    /// The job failed.
+    pub failed: Option<String>,
+}
+
+/// A running process.
+pub struct Process {
+    /// The production driver.
+    pub driver: Driver<Sim>,
+    /// Its ledger.
+    pub chain: Arc<Chain>,
+    /// How long it lives.
+    pub life: Arc<Life>,
+    /// What it says.
+    pub tape: Tape,
+    /// What came since its last turn.
+    pub inbox: Vec<Input>,
+    /// Clients that wait for a receipt: their numbers.
+    pub waits: Vec<(u64, Wait)>,
+    /// Jobs that wait, by lane.
+    pub jobs: [VecDeque<Job>; 3],
+    words: Arc<Mutex<Vec<WordTo>>>,
+    feed: Arc<Feed>,
+    verify: VerifyLane<SimVerifier, SimDisk>,
+    write: WriteLane,
+    serve: ServeLane,
+}
+
+impl core::fmt::Debug for Process {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Process").field("status", &self.driver.status()).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Starts a node as `node::run` does: from what its machine holds. Returns what its log says it has said before.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub fn start(
+        common: &Common,
+        me: usize,
+        machine: &mut Machine,
+        life: &Arc<Life>,
+        now_ms: u64,
+        clock: TimestampMs,
+    ) -> Result<(Self, Vec<Fact>), NotStarted> {
+        let why = |text: String| {
+            if life.is_over() {
+                NotStarted::Died
+            } else if life.has_failed() {
+                NotStarted::Disk(text)
+            } else {
+                NotStarted::Refused(text)
+            }
+        };
+        let store = Arc::new(SimStore::new(&machine.store, life));
+        let chain = Arc::new(Chain::open(store, &common.origin).map_err(|error| why(error.to_string()))?);
+        let disk = SimDisk::new(&machine.log, life);
+        let (log, records) =
+            ConsensusLog::open_sized(disk, common.wal).map_err(|error| why(error.to_string()))?;
+        let pool = SimDisk::new(&machine.pool, life);
+        let (pool, held) = PoolLog::open(pool).map_err(|error| why(error.to_string()))?;
+
+        let signer: Arc<dyn Signer + Send + Sync> = common.signers[me].clone();
+        let set = common.genesis.validators.clone();
+        let config =
+            start::config(&common.genesis, &signer.public_key()).map_err(|error| why(error.to_string()))?;
+        let facts = records.iter().flat_map(|record| Fact::of_record(me, record)).collect();
+        let started = if records.is_empty() {
+            if machine.born {
+                return Err(why(start::ResumeError::NoLog.to_string())); // R25
+            }
+            start::born(&chain, config, signer)
+        } else {
+            start::resume(&chain, config, signer, records, log.position())
+        };
+        let (replica, step) = started.map_err(|error| why(error.to_string()))?;
+
+        let head = chain.head();
+        let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
+        let feed =
+            Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
+        let executor = Executor::new(chain.clone(), set.clone());
+        let deadline = executor.deadline().map_err(|error| why(error.to_string()))?;
+        let txs_max = common.settings.pool.txs_max;
+        let verify = VerifyLane::new(chain.clone(), set.params.clone(), common.verifier, pool, txs_max);
+        let write =
+            WriteLane::new(chain.clone(), set, feed.clone()).map_err(|error| why(error.to_string()))?;
+        let serve = ServeLane::new(chain.clone());
+
+        let tape = Tape::default();
+        let transport = SimTransport { tape: tape.clone(), life: life.clone() };
+        let log = SimLog { log, tape: tape.clone(), me };
+        let workers = SimWorkers { tape: tape.clone(), life: life.clone() };
+        let settings = common.settings.clone();
+        let mut driver = Driver::new(replica, deadline, settings, transport, log, workers, common.verifier);
+        driver.start(step, now_ms, clock);
+        if life.is_over() {
+            return Err(NotStarted::Died);
+        }
+        machine.born = true; // before the first vote can leave
+        let again = |(organisation, tx)| {
+            let parsed = parse(tx, chain.chain_id()).ok()?;
+            let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
+            Some(Input::Submit(Candidate { parsed, origin }))
+        };
+        let inbox = held.into_iter().filter_map(again).collect();
+        let process = Self {
+            driver,
+            life: life.clone(),
+            tape,
+            inbox,
+            waits: Vec::new(),
+            jobs: Default::default(),
+            words: Arc::default(),
+            feed,
+            verify,
+            write,
+            serve,
+            chain,
+        };
+        Ok((process, facts))
+    }
+
+    /// One turn of the driver's loop.
+    pub fn turn(&mut self, now_ms: u64, clock: TimestampMs) {
+        self.driver.handle(core::mem::take(&mut self.inbox), now_ms, clock);
+    }
+
+    /// A lane does its next job.
+    pub fn work(&mut self, lane: Lane) -> Done {
+        let Some(job) = self.jobs[lane as usize].pop_front() else { return Done::default() };
+        let mut done = Done::default();
+        let before = self.chain.head().height;
+        let executing = match &job {
+            Job::Execute { payload, .. } => Some(payload.clone()),
+            Job::Certify(certificate) => {
+                done.certified = Some(certificate.clone());
+                None
+            }
+            Job::Keep(evidence) => {
+                done.evidence = Some(evidence.against().get());
+                None
+            }
+            _ => None,
+        };
+        let answer = match lane {
+            Lane::Verify => self.verify.perform(job),
+            Lane::Write => self.write.perform(job),
+            Lane::Serve => self.serve.perform(job),
+        };
+        match &answer {
+            Some(Answer::Executed { header, .. }) => {
+                done.executed =
+                    executing.map(|payload| Executed { before, header: (**header).clone(), payload });
+            }
+            Some(Answer::Failed(why)) => {
+                (done.failed, done.certified, done.evidence) = (Some(why.clone()), None, None);
+            }
+            _ => {}
+        }
+        self.inbox.extend(answer.map(Input::Answer));
+        done
+    }
+
+    /// A client gives it a transaction, and waits for word.
+    pub fn submit(&mut self, number: u64, parsed: epione_node::validate::Parsed, account: Account) {
+        let words = self.words.clone();
+        let reply = Reply::new(move |word| {
+            words.lock().unwrap_or_else(PoisonError::into_inner).push((number, word));
+        });
+        self.inbox.push(Input::Submit(Candidate { parsed, origin: Origin::Client(account, reply) }));
+    }
+
+    /// Words to clients since the last time.
+    #[must_use]
+    pub fn take_words(&self) -> Vec<WordTo> {
+        core::mem::take(&mut *self.words.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A client waits for a receipt.
+    pub fn wait(&mut self, number: u64, id: epione_types::TxId, expires_at: TimestampMs) {
+        self.waits.push((number, self.feed.wait(id, Some(expires_at))));
+    }
+}
+
+/// When a process is free again, and its lanes.
+#[derive(Debug, Default)]
+pub struct Busy {
+    /// The driver is in a turn until then.
+    pub until: Micros,
+    /// A turn is coming.
+    pub turn: bool,
+    /// Lanes at work.
+    pub lanes: [bool; 3],
+}

@@ -1,0 +1,377 @@
+//! A plan: everything that a run does, as data. Drawn from a seed, or read from a file (`scenario.rs`).
+//!
+//! Swarm testing: a seed draws which kinds of faults there are at all, not only when; a run with few kinds goes deeper into
+//! each of them than a run with all. Sizes, latencies, clocks and parameters are drawn too.
+
+use std::fmt;
+
+use epione_types::{Params, quorum};
+
+use super::actors::ActorKind;
+use super::clock::NodeClock;
+use super::crypto::Scheme;
+use super::disk::End;
+use super::random::{Purpose, Rng};
+
+/// Cluster sizes: each is drawn.
+pub const SIZES: [usize; 7] = [1, 4, 5, 6, 7, 10, 13];
+
+/// Real signatures in one seed of so many.
+pub const REAL_SIGNATURES_ONE_IN: u64 = 50;
+
+/// Most nodes that a plan can name.
+pub const NODES_MAX: usize = 64;
+
+/// A set of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Nodes(pub u64);
+
+impl Nodes {
+    /// Of one.
+    #[must_use]
+    pub const fn one(node: usize) -> Self {
+        Self(1 << node)
+    }
+    /// The first `n`.
+    #[must_use]
+    pub const fn all(n: usize) -> Self {
+        Self((1 << n) - 1)
+    }
+    /// Is it in here?
+    #[must_use]
+    pub const fn has(self, node: usize) -> bool {
+        self.0 >> node & 1 == 1
+    }
+    /// In order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..NODES_MAX).filter(move |node| self.has(*node))
+    }
+}
+
+impl FromIterator<usize> for Nodes {
+    fn from_iter<I: IntoIterator<Item = usize>>(nodes: I) -> Self {
+        Self(nodes.into_iter().fold(0, |bits, node| bits | 1 << node))
+    }
+}
+
+impl fmt::Display for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list: Vec<String> = self.iter().map(|node| node.to_string()).collect();
+        write!(f, "{{{}}}", list.join(","))
+    }
+}
+
+/// Something that goes wrong for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Only members of one group hear one another. Who is in none hears all.
+    Partition(Vec<Nodes>),
+    /// Frames of the first do not reach the second.
+    Oneway(Nodes, Nodes),
+    /// Frames from the first to the second wait until the end.
+    Clog(Nodes, Nodes),
+    /// So many of a thousand frames are lost.
+    Lossy(u64),
+    /// So many of a thousand frames arrive twice.
+    Duplicates(u64),
+    /// So many of a thousand frames are late by up to so many ms, and overtaken.
+    Reorder(u64, u64),
+    /// A node's workers need so many times as long.
+    Slow(usize, u64),
+    /// Each sync of a node takes so many ms longer.
+    Stall(usize, u64),
+    /// A node's disks take nothing more; it is started again at the end.
+    Full(usize),
+    /// A node's disks fail; it is started again at the end.
+    Broken(usize),
+    /// Processes die after so many more calls of their ports, and are started again.
+    Crash(Nodes, u64, End),
+    /// A node stands still, and its links stay up.
+    Freeze(usize),
+    /// A node's wall clock is wrong by so many ms.
+    Jump(usize, i64),
+}
+
+impl Fault {
+    /// What is counted.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Partition(_) => "partition",
+            Self::Oneway(..) => "oneway",
+            Self::Clog(..) => "clog",
+            Self::Lossy(_) => "lossy",
+            Self::Duplicates(_) => "duplicates",
+            Self::Reorder(..) => "reorder",
+            Self::Slow(..) => "slow",
+            Self::Stall(..) => "stall",
+            Self::Full(_) => "full",
+            Self::Broken(_) => "broken",
+            Self::Crash(_, _, end) => end.name(),
+            Self::Freeze(_) => "freeze",
+            Self::Jump(..) => "jump",
+        }
+    }
+
+    /// All kinds.
+    pub const KINDS: [&'static str; 16] = [
+        "partition",
+        "oneway",
+        "clog",
+        "lossy",
+        "duplicates",
+        "reorder",
+        "slow",
+        "stall",
+        "full",
+        "broken",
+        "kill",
+        "power",
+        "torn",
+        "rot",
+        "freeze",
+        "jump",
+    ];
+}
+
+/// A line of the schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When, in ms.
+    pub at: u64,
+    /// What.
+    pub fault: Fault,
+    /// For how long, in ms; of a crash, until it is started again.
+    pub lasts: u64,
+}
+
+/// Everything that a run does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is random about the run follows from it.
+    pub seed: u64,
+    /// Validators.
+    pub n: usize,
+    /// Signatures.
+    pub scheme: Scheme,
+    /// Parameters of the epoch.
+    pub params: Params,
+    /// Each node's timer, in ms.
+    pub tick_ms: u64,
+    /// A frame's way, in microseconds: least and most.
+    pub latency: (u64, u64),
+    /// So many of a thousand frames take up to so many microseconds more.
+    pub tail: (u64, u64),
+    /// A sync, in microseconds: least and most.
+    pub sync: (u64, u64),
+    /// A job, in microseconds: least and most.
+    pub work: (u64, u64),
+    /// Size of a file of the consensus log, in bytes.
+    pub segment_bytes: u32,
+    /// The consensus log is trimmed at this size, in bytes.
+    pub trim_bytes: u64,
+    /// Most transactions in a mempool.
+    pub pool_txs: usize,
+    /// Each node's clocks, where they are not right.
+    pub clocks: Vec<(usize, NodeClock)>,
+    /// A client does something every so many microseconds.
+    pub load_every: u64,
+    /// Clients.
+    pub clients: usize,
+    /// Phase one lasts until this height is certified.
+    pub heights: u64,
+    /// And no longer than this, in ms.
+    pub limit_ms: u64,
+    /// Who is Byzantine, and how.
+    pub actors: Vec<(usize, ActorKind)>,
+    /// What goes wrong.
+    pub schedule: Vec<Line>,
+}
+
+impl Default for Plan {
+    /// Four nodes on a good network, and nothing goes wrong.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            n: 4,
+            scheme: Scheme::Fast,
+            params: Params {
+                batch_txs_max: 64,
+                batch_bytes_max: 1 << 17,
+                expiry_ahead_max_ms: 600_000,
+                max_clock_skew_ms: 2_000,
+                view_timeout_ms: 500,
+                view_timeout_max_ms: 8_000,
+                time_block_interval_ms: 1_000,
+                ..Params::default()
+            },
+            tick_ms: 20,
+            latency: (500, 2_000),
+            tail: (0, 0),
+            sync: (100, 300),
+            work: (50, 300),
+            segment_bytes: 64 << 20,
+            trim_bytes: 160 << 20,
+            pool_txs: 2_000,
+            clocks: Vec::new(),
+            load_every: 8_000,
+            clients: 4,
+            heights: 200,
+            limit_ms: 60_000,
+            actors: Vec::new(),
+            schedule: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// How many may be Byzantine, or lose their log.
+    #[must_use]
+    pub const fn faults(&self) -> usize {
+        quorum::faults(self.n)
+    }
+
+    /// How a validator misbehaves, if it does.
+    #[must_use]
+    pub fn actor(&self, node: usize) -> Option<ActorKind> {
+        self.actors.iter().find(|(who, _)| *who == node).map(|(_, kind)| *kind)
+    }
+
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let random = &mut Rng::new(seed, Purpose::Plan, &[]);
+        let n = if random.chance(400) { 4 } else { *random.pick(&SIZES) };
+        Self::draw_sized(seed, n, if n <= 5 { 200 } else { 80 })
+    }
+
+    /// The plan of a seed for so many validators and heights.
+    #[must_use]
+    pub fn draw_sized(seed: u64, n: usize, heights: u64) -> Self {
+        let mut plan = Self { seed, n, heights, ..Self::default() };
+        let of = |part: u64| Rng::new(seed, Purpose::Plan, &[part]);
+        plan.draw_sizes(&mut of(1));
+        plan.draw_people(&mut of(2));
+        plan.draw_schedule(&mut of(3));
+        plan
+    }
+
+    fn draw_sizes(&mut self, random: &mut Rng) {
+        if random.below(REAL_SIGNATURES_ONE_IN) == 0 {
+            self.scheme = Scheme::Ed25519;
+            self.heights = self.heights.min(40);
+        }
+        self.params.window = *random.pick(&[2, 4, 8, 8, 16]);
+        self.params.view_timeout_ms = *random.pick(&[200, 500, 500, 1_000]);
+        self.params.view_timeout_max_ms = *random.pick(&[4_000, 8_000]);
+        self.params.batch_txs_max = *random.pick(&[1, 4, 64]);
+        self.tick_ms = *random.pick(&[10, 20, 50]);
+        self.latency =
+            *random.pick(&[(100, 500), (500, 2_000), (500, 2_000), (2_000, 10_000), (5_000, 60_000)]);
+        if random.chance(300) {
+            self.tail = (random.within(1, 30), random.within(10_000, 300_000));
+        }
+        self.sync = *random.pick(&[(50, 100), (100, 300), (1_000, 8_000)]);
+        self.work = *random.pick(&[(20, 100), (50, 300), (500, 5_000)]);
+        if random.chance(500) {
+            self.segment_bytes = *random.pick(&[16 << 10, 64 << 10, 256 << 10]);
+            self.trim_bytes = u64::from(self.segment_bytes) * random.within(1, 4);
+        }
+        if random.chance(100) {
+            self.pool_txs = *random.pick(&[100, 300]);
+        }
+        // About one height per step of a client, if the network can.
+        let height = self.latency.1 * 3 + self.sync.1 * 3 + self.work.1 * 2;
+        self.load_every = (height * random.within(60, 150) / 100).max(1_000);
+        self.clients = usize::try_from(random.within(2, 8)).unwrap_or(4);
+    }
+
+    fn draw_people(&mut self, random: &mut Rng) {
+        let skew = self.params.max_clock_skew_ms / 2;
+        for node in 0..self.n {
+            let away = i64::try_from(random.below(skew)).unwrap_or(0) - i64::try_from(skew / 2).unwrap_or(0);
+            let drift = i64::try_from(random.below(400)).unwrap_or(0) - 200;
+            if random.chance(500) {
+                self.clocks.push((node, NodeClock { skew_ms: away, drift_ppm: drift }));
+            }
+        }
+        let byzantine = if random.chance(350) { 0 } else { random.index(self.faults() + 1) };
+        for _ in 0..byzantine {
+            let (node, kind) = (random.index(self.n), *random.pick(&ActorKind::ALL));
+            if self.actor(node).is_none() {
+                self.actors.push((node, kind));
+            }
+        }
+        self.actors.sort_unstable();
+    }
+
+    fn draw_schedule(&mut self, random: &mut Rng) {
+        // What phase one lasts without faults, in ms.
+        let span = (self.heights * self.load_every * 3 / 2_000).max(2_000);
+        self.limit_ms = span * 4 + 20_000;
+        let patience = self.params.view_timeout_ms * 3;
+        let mut expendable = self.faults().saturating_sub(self.actors.len());
+        for kind in Fault::KINDS {
+            if !random.chance(280) {
+                continue;
+            }
+            for _ in 0..random.within(1, 4) {
+                let at = random.below(span);
+                let mut lasts = random.within(20, patience);
+                let fault = match kind {
+                    "partition" => Fault::Partition(self.draw_groups(random)),
+                    "oneway" => Fault::Oneway(self.draw_nodes(random), self.draw_nodes(random)),
+                    "clog" => Fault::Clog(self.draw_nodes(random), self.draw_nodes(random)),
+                    "lossy" => Fault::Lossy(*random.pick(&[10, 50, 100, 300])),
+                    "duplicates" => Fault::Duplicates(*random.pick(&[20, 100, 500])),
+                    "reorder" => Fault::Reorder(*random.pick(&[20, 100, 500]), random.within(1, 200)),
+                    "slow" => Fault::Slow(random.index(self.n), random.within(5, 100)),
+                    "stall" => Fault::Stall(random.index(self.n), random.within(5, 300)),
+                    "full" => Fault::Full(random.index(self.n)),
+                    "broken" => Fault::Broken(random.index(self.n)),
+                    "freeze" => Fault::Freeze(random.index(self.n)),
+                    "jump" => {
+                        lasts *= 3;
+                        let far =
+                            i64::try_from(random.within(1, self.params.max_clock_skew_ms * 4)).unwrap_or(0);
+                        Fault::Jump(random.index(self.n), if random.chance(500) { far } else { -far })
+                    }
+                    "rot" => {
+                        if expendable == 0 {
+                            continue;
+                        }
+                        expendable -= 1;
+                        Fault::Crash(Nodes::one(random.index(self.n)), random.below(200), End::Rot)
+                    }
+                    name => {
+                        let end = End::ALL.into_iter().find(|end| end.name() == name).unwrap_or(End::Kill);
+                        let nodes = if random.chance(700) {
+                            Nodes::one(random.index(self.n))
+                        } else if random.chance(500) {
+                            Nodes::all(self.n)
+                        } else {
+                            self.draw_nodes(random)
+                        };
+                        let after = if random.chance(300) { 0 } else { random.below(80) };
+                        Fault::Crash(nodes, after, end)
+                    }
+                };
+                self.schedule.push(Line { at, fault, lasts });
+            }
+        }
+        self.schedule.sort_by_key(|line| line.at);
+    }
+
+    /// Some nodes, at least one.
+    fn draw_nodes(&self, random: &mut Rng) -> Nodes {
+        let some: Nodes = (0..self.n).filter(|_| random.chance(400)).collect();
+        if some.0 == 0 { Nodes::one(random.index(self.n)) } else { some }
+    }
+
+    fn draw_groups(&self, random: &mut Rng) -> Vec<Nodes> {
+        let groups = random.within(2, 3);
+        let place: Vec<u64> = (0..self.n).map(|_| random.below(groups)).collect();
+        let group = |number| (0..self.n).filter(|node| place.get(*node) == Some(&number)).collect::<Nodes>();
+        (0..groups).map(group).filter(|group| group.0 != 0).collect()
+    }
+}
