@@ -636,7 +636,7 @@ fn r18_the_list_follows_from_the_view_changes_and_another_is_proof() {
     let changes = vec![
         change(&cluster, 0, 6, vec![prepared(&cluster, 0, 1, old)]),
         change(&cluster, 1, 6, vec![prepared(&cluster, 4, 1, newer), prepared(&cluster, 0, 3, old)]),
-        change(&cluster, 3, 6, Vec::new()),
+        change(&cluster, 3, 6, vec![prepared(&cluster, 0, 1, old)]),
     ];
     let right = [(1, newer), (2, Batch::null_digest()), (3, old)];
     for (list, enters) in [
@@ -653,6 +653,21 @@ fn r18_the_list_follows_from_the_view_changes_and_another_is_proof() {
         let what = Misbehavior::NewViewList;
         assert_eq!(cluster.nodes[0].alarms.contains(&Alarm::FaultyPrimary { view: View(6), what }), !enters);
     }
+}
+
+#[test]
+fn r18_a_new_view_needs_q_distinct_view_changes() {
+    let mut cluster = Cluster::new(4);
+    let [one, two] = [0, 1].map(|from| change(&cluster, from, 1, Vec::new()));
+    for changes in [
+        vec![two.clone(), two.clone(), two.clone()],
+        vec![one.clone(), two.clone(), two.clone()],
+        vec![one.clone(), two.clone()],
+    ] {
+        let message = new_view(&cluster, 1, changes, &[]);
+        assert!(matches!(cluster.receive(3, message), Err(Rejected::Malformed(_))));
+    }
+    assert_eq!(cluster.view(3), 0);
 }
 
 #[test]
@@ -771,6 +786,10 @@ fn r23_fetched_blocks_are_verified_and_syncing_to_ones_own_height_changes_nothin
     unlinked.blocks.remove(1);
     let mut forged = honest.clone();
     forged.blocks[0].header.state_root = Hash([9; 32]);
+    let mut forged_last = honest.clone();
+    forged_last.blocks[2].header.state_root = Hash([9; 32]);
+    let mut older = honest.clone();
+    older.certificate = cluster.nodes[0].certificates[&Height(2)].clone();
     let mut short = honest.clone();
     short.certificate.signatures = short.certificate.signatures.iter().take(2).collect();
     let mut wrong = honest.clone();
@@ -780,9 +799,15 @@ fn r23_fetched_blocks_are_verified_and_syncing_to_ones_own_height_changes_nothin
         .iter()
         .map(|(who, s)| (who, if who == v(0) { epione_types::Signature([1; 64]) } else { s }))
         .collect();
-    for (name, bad) in
-        [("swapped", swapped), ("unlinked", unlinked), ("forged", forged), ("short", short), ("wrong", wrong)]
-    {
+    for (name, bad) in [
+        ("swapped", swapped),
+        ("unlinked", unlinked),
+        ("forged", forged),
+        ("forged last", forged_last),
+        ("older certificate", older),
+        ("short", short),
+        ("wrong", wrong),
+    ] {
         assert!(gate.blocks(bad).is_err(), "{name}");
     }
     let blocks = gate.blocks(honest).unwrap();

@@ -54,6 +54,7 @@ const SCRIPTS: &[(&str, &[usize])] = &[
     ("behind_window", TOGETHER),
     ("below_base", TOGETHER),
     ("certified_unsynced", TOGETHER), // alone, the Seal and the certificate are one sync: powercut_before_sync
+    ("committed_at_one", TOGETHER),
     ("gap_becomes_null", TOGETHER),
     ("hidden_certificate", TOGETHER),
     ("lone_forward", TOGETHER),
