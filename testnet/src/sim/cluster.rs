@@ -12,7 +12,7 @@ use epione_ledger::disk::Disk as _;
 use epione_ledger::wal::WalConfig;
 use epione_node::driver::{Input, Settings};
 use epione_node::feed::Word;
-use epione_node::mempool::{Account, Limits};
+use epione_node::mempool::{self, Account, Limits};
 use epione_node::network::Class;
 use epione_node::ports::{Admitted, Job, Lane, Refused};
 use epione_node::start;
@@ -391,7 +391,8 @@ impl<'a> Cluster<'a> {
         let now_ms = one.clock.monotone_ms(now);
         let Some(process) = &mut one.process else { return };
         process.turn(now_ms, clock);
-        if honest && turns % MEASURED_EVERY == 0 {
+        // While it executes again what its log holds, that is what it keeps: no peer is heard meanwhile.
+        if honest && turns % MEASURED_EVERY == 0 && process.is_restored() {
             self.checks.keeps(node, process.driver.replica());
         }
         self.after(body);
@@ -936,7 +937,9 @@ impl<'a> Cluster<'a> {
             }
             self.counts.add("forged", 1);
         }
-        let account = Account::Client(workload::organisation(self.clients[client].hospital()));
+        let patient = signers.first().is_some_and(|sender| sender.starts_with("patient"));
+        let organisation = workload::organisation(self.clients[client].hospital());
+        let account = Account::Client(if patient { mempool::Client::Patients } else { organisation.into() });
         let id = tx.id();
         self.oracle.made(Submission {
             tx,

@@ -220,6 +220,8 @@ pub struct Process {
     pub waits: Vec<(u64, Wait)>,
     /// Jobs that wait, by lane.
     pub jobs: [VecDeque<Job>; 3],
+    /// Height up to which its log lets it execute again.
+    restores: Height,
     words: Arc<Mutex<Vec<WordTo>>>,
     feed: Arc<Feed>,
     verify: VerifyLane<SimVerifier, SimDisk>,
@@ -277,6 +279,7 @@ impl Process {
             start::resume(&chain, config, signer, records, log.position())
         };
         let (replica, step) = started.map_err(|error| why(error.to_string()))?;
+        let restores = replica.waiting().delivered;
 
         let head = chain.head();
         let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
@@ -314,6 +317,7 @@ impl Process {
             inbox,
             waits: Vec::new(),
             jobs: Default::default(),
+            restores,
             words: Arc::default(),
             feed,
             verify,
@@ -322,6 +326,12 @@ impl Process {
             chain,
         };
         Ok((process, facts))
+    }
+
+    /// Has it executed again what its log held?
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.driver.replica().tip().height >= self.restores
     }
 
     /// One turn of the driver's loop.
