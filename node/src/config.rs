@@ -14,6 +14,7 @@
 //! | `grpc.listen` | address for clinics | |
 //! | `grpc.tls_cert`, `grpc.tls_key` | PEM files of its certificate chain and key | |
 //! | `grpc.client_ca` | PEM of an authority: callers must show its certificates, too | none |
+//! | `grpc.connections_per_address` | connections of one address (an IPv6 /64 is one), at each of both addresses, 1 to 1024; raise it for many clients behind one gateway | 128 |
 //! | `operator.listen` | address for operators: keep it from clinics | |
 //! | `network.listen` | address for validators, `host:port` or `/ip4/…/tcp/…` | |
 //! | `network.peers` | list of `network_key` and `address` (`host:port`, `/ip4/…/tcp/…`, `/dns4/…/tcp/…`); who has none dials in | |
@@ -45,6 +46,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest certificate or key file, in bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// Connections of one address.
+const CONNECTIONS_PER_ADDRESS: u64 = 128;
 /// Inputs that wait for the driver.
 const INBOX: usize = 1_024;
 
@@ -68,6 +71,8 @@ pub struct Grpc {
     pub key: Vec<u8>,
     /// Authority whose certificates callers must show, PEM.
     pub client_ca: Option<Vec<u8>>,
+    /// Connections of one address, an IPv6 /64 being one; more are closed as they come.
+    pub connections_per_address: usize,
 }
 
 /// A node that can run. Holds secrets: never printed.
@@ -315,6 +320,9 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let tls_key = tls_key.and_then(|path| pem_file("grpc.tls_key", &path, faults));
     let client_ca = grpc.text_opt("client_ca", faults).map(at);
     let client_ca = client_ca.and_then(|path| pem_file("grpc.client_ca", &path, faults));
+    let connections_per_address =
+        grpc.number("connections_per_address", CONNECTIONS_PER_ADDRESS, 1, 1_024, faults);
+    let connections_per_address = usize::try_from(connections_per_address).unwrap_or(1);
     grpc.end(faults);
 
     let mut operator = top.section("operator", faults);
@@ -377,7 +385,13 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         voting_key_file: voting_key_file?,
         voting_key,
         network_key,
-        grpc: Grpc { listen: grpc_listen?, certificate: certificate?, key: tls_key?, client_ca },
+        grpc: Grpc {
+            listen: grpc_listen?,
+            certificate: certificate?,
+            key: tls_key?,
+            client_ca,
+            connections_per_address,
+        },
         operator: operator_listen?,
         listen: network_listen?,
         peers,

@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,8 +31,9 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
+use super::Limits;
 use super::error::RpcError;
-use super::{Limits, listen};
+use super::listen::{Remote, network_of};
 use crate::executor::ChainState;
 use crate::handle::{NodeError, NodeHandle};
 use crate::mempool::Client;
@@ -157,22 +158,25 @@ impl Door {
     async fn admit(
         self: &Arc<Self>,
         headers: &HeaderMap,
-        from: Option<SocketAddr>,
+        from: Option<&Remote>,
         deadline: Instant,
     ) -> Result<Caller, RpcError> {
         let of_all = self.calls.clone().try_acquire_owned();
         let of_all = of_all.map_err(|_| self.too_many(self.limits.calls_max, self.limits.calls_max))?;
-        let from = network_of(from);
-        let key = self.token(headers, from)?;
+        let place = from.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |from| network_of(from.address));
+        let key = self.token(headers, place)?;
         let read = self.node.read(move |chain| {
             let height = chain.head().height;
             Ok::<_, NodeError>((height, read::member_of(&ChainState(chain.clone()), &key)))
         });
         let (height, member) = read.await?;
         let Some(member) = member? else {
-            self.count_bad(from);
+            self.count_bad(place);
             return Err(RpcError::UnknownKey(height));
         };
+        if let Some(from) = from {
+            from.is_known();
+        }
         let party = Party::of(member);
         let mut book = self.book();
         let open = book.open.entry(party).or_default();
@@ -248,15 +252,6 @@ impl Door {
     }
 }
 
-/// Whose bad tokens are counted together: an IPv4 address, or the network of an IPv6 one, which its owner has whole.
-fn network_of(from: Option<SocketAddr>) -> IpAddr {
-    match from.map(|from| from.ip().to_canonical()) {
-        Some(IpAddr::V6(address)) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        Some(address @ IpAddr::V4(_)) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
-}
-
 /// A service behind the door.
 #[derive(Debug, Clone)]
 pub(super) struct Guarded<S> {
@@ -288,9 +283,9 @@ where
         let mut inner = core::mem::replace(&mut self.inner, copy);
         Box::pin(async move {
             let deadline = Instant::now() + patience(request.headers(), door.limits.wait_max);
-            let from = request.extensions().get::<listen::Remote>().map(|remote| remote.0);
+            let from = request.extensions().get::<Remote>().cloned();
             let served = tokio::time::timeout_at(deadline, async {
-                let caller = Arc::new(door.admit(request.headers(), from, deadline).await?);
+                let caller = Arc::new(door.admit(request.headers(), from.as_ref(), deadline).await?);
                 request.extensions_mut().insert(caller.clone());
                 let response = inner.call(request).await;
                 drop(caller); // a stream holds its own
@@ -379,13 +374,5 @@ mod tests {
             assert!(headers_refuse || of(too_long_or_none) == Duration::from_secs(60), "{too_long_or_none}");
         }
         assert_eq!(patience(&HeaderMap::new(), Duration::from_secs(60)), Duration::from_secs(60));
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_caller() {
-        let of = |text: &str| network_of(Some(SocketAddr::new(text.parse().unwrap(), 1)));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
     }
 }

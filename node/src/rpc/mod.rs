@@ -106,6 +106,8 @@ pub struct Limits {
     pub stream_age_max: Duration,
     /// How long a connection may be silent; live ones answer pings.
     pub silence_max: Duration,
+    /// How long a connection may go without a call that passes the door; health and reflection do not count.
+    pub unknown_max: Duration,
 }
 
 impl Default for Limits {
@@ -123,6 +125,7 @@ impl Default for Limits {
             slow_max: Duration::from_secs(30),
             stream_age_max: Duration::from_secs(3_600),
             silence_max: Duration::from_secs(60),
+            unknown_max: Duration::from_secs(30),
         }
     }
 }
@@ -204,9 +207,15 @@ impl Server {
             .add_service(reflection()?.build_v1alpha()?)
             .add_service(serve!(operator_api::OperatorServiceServer, operators));
         let stopping = stop.clone();
+        let bounds = listen::Bounds {
+            connections_max: limits.connections_max,
+            per_address_max: grpc.connections_per_address,
+            silence_max: limits.silence_max,
+            unknown_max: limits.unknown_max,
+        };
         let tasks = vec![
-            tokio::spawn(run(public, public_door, limits.clone(), stop.clone())),
-            tokio::spawn(run(operators, operator_door, limits, stop.clone())),
+            tokio::spawn(run(public, public_door, bounds, stop.clone())),
+            tokio::spawn(run(operators, operator_door, bounds, stop.clone())),
             tokio::spawn(health::report(node.clone(), reporter, PUBLIC_SERVICES, stop.clone())),
             tokio::spawn(async move {
                 tokio::select! {
@@ -283,8 +292,8 @@ fn reflection() -> Result<tonic_reflection::server::Builder<'static>, StartError
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET))
 }
 
-async fn run(router: Router, listener: TcpListener, limits: Limits, stop: CancellationToken) {
-    let incoming = listen::incoming(listener, limits.connections_max, limits.silence_max);
+async fn run(router: Router, listener: TcpListener, bounds: listen::Bounds, stop: CancellationToken) {
+    let incoming = listen::incoming(listener, bounds);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.cancelled());
     let late = async {
         stop.cancelled().await;

@@ -1,12 +1,17 @@
 //! What one organisation takes up is refused to it and not to the others.
 
+use std::time::Duration;
+
 use epione_node::rpc::Limits;
 use epione_proto::ApiError;
 use epione_proto::v1 as pb;
 use epione_proto::v1::event_service_client::EventServiceClient;
 use epione_proto::v1::ledger_service_client::LedgerServiceClient;
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
+use crate::support::patient_call;
 use crate::world::{World, soon, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,5 +58,35 @@ async fn a_full_server_refuses_at_once() {
     let ask = world.by("hospital0.admin", pb::GetStatusRequest {});
     let refused = soon(ledger.get_status(ask)).await.unwrap_err();
     assert_eq!(told(&refused), (Code::ResourceExhausted, "TOO_MANY_CALLS".to_owned()));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_never_says_who_it_is_is_closed_and_the_others_stay() {
+    let world = World::empty(Limits { unknown_max: Duration::from_secs(2), ..Limits::default() }).await;
+    // One that is known, and the older of the two.
+    let mut events = EventServiceClient::new(world.channel());
+    let request = pb::SubscribeRequest { start: None, filter: None };
+    let mut stream = soon(events.subscribe(world.by("hospital0.admin", request))).await.unwrap().into_inner();
+    // One that watches health and never shows a token.
+    let watch = HealthCheckRequest { service: String::new() };
+    let mut health = HealthClient::new(world.channel());
+    let mut watched = soon(health.watch(watch)).await.unwrap().into_inner();
+    soon(async { while let Ok(Some(_)) = watched.message().await {} }).await;
+    // It may come again, and the known one has noticed nothing.
+    soon(HealthClient::new(world.channel()).check(HealthCheckRequest { service: String::new() }))
+        .await
+        .unwrap();
+    let receipt = world.ok(&["hospital0.admin"], patient_call(1)).await;
+    soon(async {
+        loop {
+            let told = stream.message().await.unwrap().expect("the stream goes on");
+            if format!("{told:?}").contains("PatientRegistered") {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(!receipt.events.is_empty());
     world.stop().await;
 }

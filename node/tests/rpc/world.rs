@@ -123,8 +123,13 @@ impl World {
         let tls_key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&tls_key, &issuer).unwrap().pem().into_bytes();
-        let grpc =
-            Grpc { listen: any(), certificate, key: tls_key.serialize_pem().into_bytes(), client_ca: None };
+        let grpc = Grpc {
+            listen: any(),
+            certificate,
+            key: tls_key.serialize_pem().into_bytes(),
+            client_ca: None,
+            connections_per_address: 128,
+        };
         let mut config = config(&genesis, me, dir.path(), grpc, &BTreeMap::new());
         tweak(&mut config);
         let node = Node::start(config.clone()).await.unwrap();
@@ -147,7 +152,13 @@ impl World {
             if running.contains_key(&me) || absent == Some(me) {
                 continue;
             }
-            let grpc = Grpc { listen: any(), certificate: vec![], key: vec![], client_ca: None };
+            let grpc = Grpc {
+                listen: any(),
+                certificate: vec![],
+                key: vec![],
+                client_ca: None,
+                connections_per_address: 128,
+            };
             let mut config = config(&self.genesis, me, self.dir.path(), grpc, &running);
             (self.tweak)(&mut config);
             let node = Node::start(config).await.unwrap();
