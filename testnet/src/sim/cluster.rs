@@ -391,7 +391,7 @@ impl<'a> Cluster<'a> {
         let now_ms = one.clock.monotone_ms(now);
         let Some(process) = &mut one.process else { return };
         process.turn(now_ms, clock);
-        // While it executes again what its log holds, that is what it keeps: no peer is heard meanwhile.
+        // Until its ledger is back where its log is, what the log holds is kept besides.
         if honest && turns % MEASURED_EVERY == 0 && process.is_restored() {
             self.checks.keeps(node, process.driver.replica());
         }
