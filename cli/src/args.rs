@@ -1,4 +1,7 @@
 //! What was typed: the command line, as clap reads it. What it means is `request.rs` and the commands.
+//!
+//! `epione NOUN VERB THING`: what the noun names stands alone, everything else has a flag, the same one everywhere
+//! (`--patient`). Every command has examples; that they can be typed is tested below.
 
 use std::path::PathBuf;
 
@@ -45,47 +48,112 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// A network of real nodes on this machine.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione testnet up
+  epione testnet kill 2
+  epione testnet status
+  epione testnet restart 2
+  epione testnet down --delete"
+    )]
     Testnet(Testnet),
     /// Run, watch or check a node.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione node check --config node.toml
+  epione node run --config node.toml
+  epione node status --node 2"
+    )]
     Node(Node),
     /// Look after what a node has stored.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione ledger verify --config .epione-testnet/node0/node.toml
+  epione help ledger verify"
+    )]
     Ledger(Ledger),
     /// Signing keys.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione keys new doctor.key
+  epione keys show doctor.key"
+    )]
     Keys(Keys),
     /// Organisations.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione org register --name clinic --kind CLINIC --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key
+  epione org show hospital1"
+    )]
     Org(Org),
     /// Practitioners.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione practitioner register --name dr-b --role PHYSICIAN --as hospital1/admin
+  epione practitioner show hospital1/dr-b"
+    )]
     Practitioner(Practitioner),
     /// Patients, by pseudonym.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione patient register --name anna --as hospital0/doctor
+  epione patient show anna --as patients/anna"
+    )]
     Patient(Patient),
     /// Health records: their register, never their content.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione record register bundles/ --keep vault --as hospital0/doctor
+  epione record list --patient anna --as patients/anna"
+    )]
     Record(Record),
     /// Grants and denials.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione consent grant --patient anna --to hospital1/doctor --purpose TREAT --as patients/anna
+  epione consent list --patient anna --as patients/anna
+  epione consent revoke GRANT --patient anna --as patients/anna"
+    )]
     Consent(Consent),
     /// Accesses to records: decided, counted, traced.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione access check RECORD --as hospital1/doctor
+  epione access record RECORD --as hospital1/doctor
+  epione access list --patient anna --as patients/anna"
+    )]
     Access(Access),
     /// Proofs of what became of a transaction.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione receipt get TRANSACTION --out anna.receipt
+  epione receipt verify anna.receipt --genesis genesis.json"
+    )]
     Receipt(Receipt),
     /// Blocks.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione block show
+  epione block show 41 --transactions"
+    )]
     Block(Block),
     /// The main job, end to end, on a network of its own: exit code 0 if all of it works.
     Demo(Demo),
     /// Completions for a shell, on standard output.
-    #[command(
-        after_help = "Example:\n  epione completions bash > ~/.local/share/bash-completion/completions/epione"
-    )]
+    #[command(after_help = "Example:
+  epione completions bash > ~/.local/share/bash-completion/completions/epione")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -106,24 +174,31 @@ pub(crate) const DEFAULT_DIR: &str = ".epione-testnet";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Testnet {
     /// Start N nodes on free loopback ports; they keep running. A network that is down comes up again with all it holds.
-    #[command(after_help = "Examples:\n  epione testnet up\n  epione testnet up -n 7 --dir /tmp/seven")]
+    #[command(after_help = "Examples:
+  epione testnet up
+  epione testnet up -n 7 --dir /tmp/seven")]
     Up {
         /// How many hospitals, each with a node; 4 survive one that fails. [default: 4]
         #[arg(short, long = "nodes")]
         n: Option<usize>,
         /// How long to wait until all are in consensus, in seconds.
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
         wait: u64,
         #[command(flatten)]
         dir: Dir,
     },
     /// How the nodes are.
+    #[command(after_help = "Examples:
+  epione testnet status
+  epione testnet status --json")]
     Status {
         #[command(flatten)]
         dir: Dir,
     },
     /// What nodes printed.
-    #[command(after_help = "Examples:\n  epione testnet logs 2\n  epione testnet logs -f")]
+    #[command(after_help = "Examples:
+  epione testnet logs 2
+  epione testnet logs -f")]
     Logs {
         /// Which node; all if not given.
         node: Option<usize>,
@@ -137,6 +212,8 @@ pub(crate) enum Testnet {
         dir: Dir,
     },
     /// Kill a node at once (SIGKILL), as a crash would.
+    #[command(after_help = "Example:
+  epione testnet kill 2")]
     Kill {
         /// Which node, from 0.
         node: usize,
@@ -144,6 +221,8 @@ pub(crate) enum Testnet {
         dir: Dir,
     },
     /// Start a node that does not run, or restart one that does.
+    #[command(after_help = "Example:
+  epione testnet restart 2")]
     Restart {
         /// Which node, from 0.
         node: usize,
@@ -151,6 +230,9 @@ pub(crate) enum Testnet {
         dir: Dir,
     },
     /// Stop all nodes; what they stored stays.
+    #[command(after_help = "Examples:
+  epione testnet down
+  epione testnet down --delete")]
     Down {
         /// Remove the folder too, with keys and ledgers.
         #[arg(long)]
@@ -163,6 +245,8 @@ pub(crate) enum Testnet {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// Run a node in the foreground until SIGTERM or Ctrl-C.
+    #[command(after_help = "Example:
+  epione node run --config node.toml")]
     Run {
         /// Its configuration (TOML).
         #[arg(long)]
@@ -172,8 +256,13 @@ pub(crate) enum Node {
         stop_with_stdin: bool,
     },
     /// How a node is: consensus, peers, mempool. Asks its operators' address.
+    #[command(after_help = "Examples:
+  epione node status --node 2
+  epione node status --endpoint https://10.0.0.7:7001 --ca ca.pem --genesis genesis.json --key admin.key")]
     Status(ConnectOnly),
     /// Check a configuration without running it; reports every fault at once.
+    #[command(after_help = "Example:
+  epione node check --config node.toml")]
     Check {
         /// The configuration (TOML).
         #[arg(long)]
@@ -184,9 +273,9 @@ pub(crate) enum Node {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Verify all that a stopped node has stored: chain links, certificates, roots, receipts.
-    #[command(
-        after_help = "Examples:\n  epione ledger verify --config .epione-testnet/node0/node.toml\n  epione ledger verify --data .epione-testnet/node0/data --genesis .epione-testnet/genesis.json"
-    )]
+    #[command(after_help = "Examples:
+  epione ledger verify --config .epione-testnet/node0/node.toml
+  epione ledger verify --data .epione-testnet/node0/data --genesis .epione-testnet/genesis.json")]
     Verify {
         /// The node's configuration, which names its data and genesis.
         #[arg(long, required_unless_present = "data", conflicts_with = "data")]
@@ -203,11 +292,15 @@ pub(crate) enum Ledger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Make a new ed25519 key. Never overwrites one.
+    #[command(after_help = "Example:
+  epione keys new doctor.key")]
     New {
         /// Where to write it, readable by you alone.
         file: PathBuf,
     },
     /// The public half of a key file.
+    #[command(after_help = "Example:
+  epione keys show doctor.key")]
     Show {
         /// The key file.
         file: PathBuf,
@@ -240,7 +333,7 @@ pub(crate) struct Connect {
     #[arg(long, env = "EPIONE_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// How long the whole command may wait for nodes, in seconds.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) timeout: u64,
 }
 
@@ -267,9 +360,8 @@ pub(crate) struct Write {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Org {
     /// Register an organisation: signed by admins of as many validators' organisations as the policy says.
-    #[command(
-        after_help = "Example:\n  epione org register --name clinic --kind CLINIC --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key"
-    )]
+    #[command(after_help = "Example:
+  epione org register --name clinic --kind CLINIC --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
     Register {
         /// Its kind.
         #[arg(long)]
@@ -290,6 +382,8 @@ pub(crate) enum Org {
         write: Write,
     },
     /// Show an organisation.
+    #[command(after_help = "Example:
+  epione org show hospital1")]
     Show {
         /// Id or name.
         org: String,
@@ -301,9 +395,8 @@ pub(crate) enum Org {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Practitioner {
     /// Enrol a practitioner of your organisation, as its admin.
-    #[command(
-        after_help = "Example:\n  epione practitioner register --name dr-b --role PHYSICIAN --capability btg --as hospital1/admin"
-    )]
+    #[command(after_help = "Example:
+  epione practitioner register --name dr-b --role PHYSICIAN --capability btg --as hospital1/admin")]
     Register {
         /// What to call them on this machine; with a testnet and no --member-key their key is made.
         #[arg(long)]
@@ -327,6 +420,8 @@ pub(crate) enum Practitioner {
         write: Write,
     },
     /// Show a practitioner.
+    #[command(after_help = "Example:
+  epione practitioner show hospital1/doctor")]
     Show {
         /// ORG/PRACTITIONER, by ids or names.
         practitioner: String,
@@ -338,9 +433,9 @@ pub(crate) enum Practitioner {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Patient {
     /// Enrol a patient under a random pseudonym, as a clinician, registrar or admin of the caring organisation.
-    #[command(
-        after_help = "Examples:\n  epione patient register --name anna --as hospital0/doctor\n  epione patient register --custodial --notice notice.pdf --as hospital0/admin"
-    )]
+    #[command(after_help = "Examples:
+  epione patient register --name anna --as hospital0/doctor
+  epione patient register --custodial --notice notice.pdf --as hospital0/admin")]
     Register {
         /// What to call them on this machine: a nickname, as it is typed and part of file names. With a testnet their key is made as patients/NAME.
         #[arg(long)]
@@ -358,6 +453,8 @@ pub(crate) enum Patient {
         write: Write,
     },
     /// Show a patient.
+    #[command(after_help = "Example:
+  epione patient show anna --as patients/anna")]
     Show {
         /// Id or name.
         patient: String,
@@ -378,13 +475,18 @@ each body with its salt, without which nobody can show later what was registered
 (as given; in a folder by name), never by its name, which may be a patient's.")]
     Register(RecordRegister),
     /// A patient's records, as far as you may know of them.
+    #[command(after_help = "Example:
+  epione record list --patient anna --as patients/anna")]
     List {
-        /// Id or name.
+        /// Whose: id or name.
+        #[arg(long)]
         patient: String,
         #[command(flatten)]
         connect: Connect,
     },
     /// Show one record.
+    #[command(after_help = "Example:
+  epione record show RECORD --as hospital0/doctor")]
     Show {
         /// Its id.
         record: String,
@@ -407,7 +509,7 @@ pub(crate) struct RecordRegister {
     /// In which capacity you write.
     #[arg(long, default_value = "PHYSICIAN")]
     pub(crate) role: Role,
-    /// Whose record it is (not for bundles, which name their patients).
+    /// Whose record it is: id or name (not for bundles, which name their patients).
     #[arg(long)]
     pub(crate) patient: Option<String>,
     /// Kind of record (not for bundles).
@@ -432,18 +534,20 @@ pub(crate) enum Consent {
     #[command(after_help = "Examples:
   epione consent grant --patient anna --to hospital1/doctor --purpose TREAT --as patients/anna
   epione consent grant --patient anna --to hospital1 --purpose TREAT --label HIV --until 30d --as patients/anna
-  epione consent grant --patient ID --to org:ID --purpose TREAT --document consent.pdf --as hospital0/doctor")]
+  epione consent grant --patient PATIENT --to org:ORG --purpose TREAT --document consent.pdf --as hospital0/doctor")]
     Grant(Rule),
     /// Forbid. The narrower of a grant and a denial wins.
-    #[command(
-        after_help = "Example:\n  epione consent deny --patient anna --to hospital2 --purpose all --as patients/anna"
-    )]
+    #[command(after_help = "Example:
+  epione consent deny --patient anna --to hospital2 --purpose all --as patients/anna")]
     Deny(Rule),
     /// End a grant or denial.
+    #[command(after_help = "Examples:
+  epione consent revoke GRANT --patient anna --as patients/anna
+  epione consent revoke GRANT --patient anna --document withdrawal.pdf --as hospital0/doctor")]
     Revoke {
         /// Which grant.
         grant: String,
-        /// Whose.
+        /// Whose: id or name.
         #[arg(long)]
         patient: String,
         /// The signed withdrawal, if you attest one for the patient: a file, or its hash.
@@ -453,8 +557,11 @@ pub(crate) enum Consent {
         write: Write,
     },
     /// A patient's grants and denials, ended ones too.
+    #[command(after_help = "Example:
+  epione consent list --patient anna --as patients/anna")]
     List {
-        /// Id or name.
+        /// Whose: id or name.
+        #[arg(long)]
         patient: String,
         #[command(flatten)]
         connect: Connect,
@@ -463,7 +570,7 @@ pub(crate) enum Consent {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Rule {
-    /// Whose records.
+    /// Whose records: id or name.
     #[arg(long)]
     pub(crate) patient: String,
     /// To whom: a name, everybody, org:ORG, role:ORG/ROLE, person:ORG/PRACTITIONER, patient:ID, study:ID or link:ID.
@@ -497,7 +604,7 @@ pub(crate) struct Rule {
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// How often it may be used.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) uses: Option<u32>,
     /// The grantee may pass it on, one level deep.
     #[arg(long)]
@@ -518,6 +625,8 @@ pub(crate) struct Rule {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Access {
     /// What an access would come to now. Writes nothing; exit code 3 if denied.
+    #[command(after_help = "Example:
+  epione access check RECORD --role PHYSICIAN --purpose TREAT --as hospital1/doctor")]
     Check {
         #[command(flatten)]
         access: AccessArgs,
@@ -526,8 +635,8 @@ pub(crate) enum Access {
     },
     /// Access a record: decided, counted, and traced on the ledger. Exit code 3 if denied.
     #[command(after_help = "Examples:
-  epione access record ID --role PHYSICIAN --purpose TREAT --as hospital1/doctor
-  epione access record ID --role PHYSICIAN --purpose BTG --emergency UNCONSCIOUS --written reason.txt --as hospital1/doctor")]
+  epione access record RECORD --role PHYSICIAN --purpose TREAT --as hospital1/doctor
+  epione access record RECORD --role PHYSICIAN --purpose BTG --emergency UNCONSCIOUS --written reason.txt --as hospital1/doctor")]
     Record {
         #[command(flatten)]
         access: AccessArgs,
@@ -535,8 +644,12 @@ pub(crate) enum Access {
         write: Write,
     },
     /// Who asked for a patient's records, and what was decided.
+    #[command(after_help = "Examples:
+  epione access list --patient anna --as patients/anna
+  epione access list --patient anna --as patients/anna --json")]
     List {
-        /// Id or name of the patient.
+        /// Whose: id or name.
+        #[arg(long)]
         patient: String,
         #[command(flatten)]
         connect: Connect,
@@ -576,7 +689,8 @@ pub(crate) struct AccessArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Receipt {
     /// What became of a transaction, with its proof verified.
-    #[command(after_help = "Example:\n  epione receipt get ID --out anna.receipt")]
+    #[command(after_help = "Example:
+  epione receipt get TRANSACTION --out anna.receipt")]
     Get {
         /// The transaction.
         transaction: TxId,
@@ -587,7 +701,8 @@ pub(crate) enum Receipt {
         connect: Connect,
     },
     /// Verify a kept proof with the genesis alone: no node, no network. Exit code 5 if it does not hold.
-    #[command(after_help = "Example:\n  epione receipt verify anna.receipt --genesis genesis.json")]
+    #[command(after_help = "Example:
+  epione receipt verify anna.receipt --genesis genesis.json")]
     Verify {
         /// The kept proof.
         file: PathBuf,
@@ -600,6 +715,9 @@ pub(crate) enum Receipt {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Block {
     /// One block's header, verified, and who signed it.
+    #[command(after_help = "Examples:
+  epione block show
+  epione block show 41 --transactions --json")]
     Show {
         /// Its height; the last certified one if not given.
         height: Option<u64>,
@@ -613,9 +731,68 @@ pub(crate) enum Block {
 
 /// The main job, end to end.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  epione demo\n  epione demo --bundles synthea/ --json")]
+#[command(after_help = "Examples:
+  epione demo
+  epione demo --bundles synthea/ --json")]
 pub(crate) struct Demo {
     /// Load the FHIR R4 bundles (.json) of this folder instead of invented ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) bundles: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// The command lines of a command's examples, without the remark that follows some.
+    fn examples(command: &Command) -> Vec<String> {
+        let texts = [command.get_after_help(), command.get_after_long_help()];
+        let lines = texts.iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let lines = lines.lines().filter_map(|line| line.strip_prefix("  epione "));
+        lines.filter_map(|line| line.split("  ").next().map(str::to_owned)).collect()
+    }
+
+    fn walk(command: &Command, path: &[&str], seen: &mut usize) {
+        let examples = examples(command);
+        assert!(!examples.is_empty(), "`epione {}` has no example", path.join(" "));
+        for example in examples {
+            let about =
+                path.is_empty() || example.starts_with(&path.join(" ")) || example.starts_with("help ");
+            assert!(about, "`epione {}` has an example of something else: {example}", path.join(" "));
+            let words = example.split_whitespace().take_while(|word| *word != ">");
+            // What stands for an id is one.
+            let words =
+                words.map(|word| if word == "TRANSACTION" { "00".repeat(32) } else { word.to_owned() });
+            match Args::try_parse_from(std::iter::once("epione".to_owned()).chain(words)) {
+                Ok(_) => *seen += 1,
+                Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => *seen += 1,
+                Err(error) => panic!("`epione {example}` cannot be typed: {error}"),
+            }
+        }
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            walk(below, &[path, &[below.get_name()]].concat(), seen);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_can_be_typed() {
+        let mut seen = 0;
+        walk(&Args::command(), &[], &mut seen);
+        assert!(seen > 70, "{seen} examples");
+    }
+
+    #[test]
+    fn whoever_is_not_what_the_noun_names_has_a_flag() {
+        fn walk(command: &Command, path: &str) {
+            let patient = command.get_arguments().find(|arg| arg.get_id() == "patient");
+            if let Some(patient) = patient {
+                assert_eq!(patient.is_positional(), path.starts_with(" patient "), "epione{path}");
+            }
+            command.get_subcommands().for_each(|below| walk(below, &format!("{path} {}", below.get_name())));
+        }
+        walk(&Args::command(), "");
+        Args::command().debug_assert();
+    }
 }

@@ -9,6 +9,7 @@ use epione_types::call::{
     DataPeriod, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess, Rule,
 };
 use epione_types::codes::Role;
+use epione_types::genesis::MAX_GENESIS_BYTES;
 use epione_types::id::RecordId;
 use epione_types::{Domain, Hash, TimestampMs};
 
@@ -147,7 +148,7 @@ pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> 
     let commitment = args.written.as_deref().map(written).transpose()?;
     let emergency = args.emergency.map(|reason| Emergency { reason, text_commitment: commitment });
     Ok(RecordAccess {
-        record: id("record", &args.record)?,
+        record: id("RECORD", &args.record)?,
         role: args.role,
         action: args.action,
         purpose: args.purpose,
@@ -183,6 +184,21 @@ pub(crate) fn salt() -> Result<[u8; 32], CliError> {
 
 /// The genesis of a file.
 pub(crate) fn genesis(path: &Path) -> Result<epione_types::Genesis, CliError> {
+    let length = std::fs::metadata(path).about(format_args!("--genesis {}", path.display()))?.len();
+    if length > MAX_GENESIS_BYTES as u64 {
+        return Err(CliError::failed(format!(
+            "--genesis {} has {length} bytes, a genesis at most {MAX_GENESIS_BYTES}: name the file the consortium agreed on",
+            path.display()
+        )));
+    }
     let text = std::fs::read(path).about(path.display())?;
-    serde_json::from_slice(&text).about(format!("{} is no genesis", path.display()))
+    // The parser's own words may quote whatever file this is.
+    serde_json::from_slice(&text).map_err(|error| {
+        CliError::failed(format!(
+            "--genesis {} is no genesis: not as it must be at line {}, column {}; name the file the consortium agreed on",
+            path.display(),
+            error.line(),
+            error.column()
+        ))
+    })
 }

@@ -223,7 +223,7 @@ pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
         Ok(name)
     } else {
         Err(CliError::usage(format!(
-            "'{name}' is no name: 1 to 100 letters, digits, - and _, with / between parts"
+            "'{name}' is no name: write 1 to 100 letters, digits, -, _ and ., with / between parts that begin with no ."
         )))
     }
 }

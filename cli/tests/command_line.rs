@@ -3,7 +3,16 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
+
+use epione_testnet::local::{Lifetime, Network};
 use support::{arg, epione};
+
+/// A genesis without a single process.
+fn genesis(dir: &Path) -> PathBuf {
+    let network = Network::create(dir, &support::options(4), Lifetime::WithStarter).unwrap();
+    network.layout().genesis()
+}
 
 #[test]
 fn every_command_explains_itself() {
@@ -13,6 +22,8 @@ fn every_command_explains_itself() {
         let args: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
         let help = epione(&args).ok().stdout;
         assert!(help.contains("Usage: epione"), "{path:?}: {help}");
+        let example = format!("\n  epione {}", path.join(" "));
+        assert!(help.contains("\nExample") && help.contains(&example), "{path:?} has no example: {help}");
         seen += 1;
         let Some((_, commands)) = help.split_once("\nCommands:\n") else { continue };
         for line in commands.lines().take_while(|line| line.starts_with("  ")) {
@@ -47,6 +58,66 @@ fn wrong_use_is_exit_code_2_and_names_what_is_known() {
     epione(&["block", "show", "--endpoint", "https://127.0.0.1:1"]).fails(2, &["--genesis", "--testnet"]);
 }
 
+/// Each says what was wrong (field and value), what would be right (the limit), and what to do.
+#[test]
+fn an_error_names_field_value_limit_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| arg(&folder.path().join(name)).to_owned();
+    let large = path("large.json");
+    std::fs::write(&large, vec![b' '; (32 << 20) + 1]).unwrap();
+    let other = path("other.json");
+    std::fs::write(&other, "{\"version\": \"Anna\"}").unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (key, none) = (path("a.key"), path("none"));
+    let genesis = genesis(&folder.path().join("net"));
+    let genesis = arg(&genesis);
+    epione(&["keys", "new", &key]).ok();
+    let nowhere = ["--endpoint", "https://127.0.0.1:1", "--ca", &none, "--key", &key, "--genesis", &other];
+    let cases: &[(i32, &[&str], &[&str])] = &[
+        (2, &["testnet", "up", "--wait", "0"], &["--wait", "0", "1..=3600"]),
+        (2, &["block", "show", "--timeout", "3601"], &["--timeout", "3601", "1..=3600"]),
+        (2, &["access", "check", "0x"], &["RECORD", "0x", "16 bytes", "32 hex digits"]),
+        (2, &["consent", "revoke", "g1", "--patient", "anna"], &["GRANT", "g1", "32 hex digits"]),
+        (2, &["receipt", "get", "00"], &["TRANSACTION", "00", "64 hex digits"]),
+        (2, &["consent", "list", "anna"], &["anna", "--patient"]),
+        (
+            2,
+            &["consent", "grant", "--patient", "a", "--to", "b", "--purpose", "TREAT", "--uses", "0"],
+            &["--uses", "0", "1.."],
+        ),
+        (
+            2,
+            &["record", "register", "x", "--discard", "--month", "2026-13"],
+            &["--month", "2026-13", "yyyy-mm"],
+        ),
+        (
+            1,
+            &["record", "register", &large, "--discard"],
+            &["file 1 of 1", "33554433", "33554432", "in parts"],
+        ),
+        (1, &["record", "register", &none, "--discard"], &["file 1 of 1", "No such file"]),
+        (2, &["record", "register", &other, "--discard"], &["--patient", "--category", "--month"]),
+        (
+            1,
+            &["block", "show", "--genesis", &large, "--key", &key],
+            &["--genesis", "33554433", "1048576", "agreed on"],
+        ),
+        (1, &[&["block", "show"], nowhere.as_slice()].concat(), &["--genesis", "line 1", "agreed on"]),
+        (1, &["keys", "new", &key], &["a.key", "exists", "another name"]),
+        (1, &["keys", "show", &other], &["64 hex digits"]),
+        (1, &["receipt", "verify", &other, "--genesis", &other], &["--genesis", "line 1"]),
+        (1, &["receipt", "verify", &large, "--genesis", genesis], &["33554433", "4194304", "--receipt"]),
+        (2, &["node", "run"], &["--config"]),
+        (2, &["ledger", "verify", "--data", &none], &["--genesis"]),
+        (1, &["node", "check", "--config", &none], &["none"]),
+    ];
+    for (exit, args, words) in cases {
+        let said = epione(args).fails(*exit, words).stderr;
+        assert!(!said.contains("Anna") && !said.contains("panicked"), "{args:?}: {said}");
+    }
+}
+
 #[test]
 fn a_failure_is_json_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,15 +146,7 @@ fn keys_are_made_once_and_for_their_owner_alone() {
 #[test]
 fn a_receipt_that_is_none_does_not_verify() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("net");
-    // A genesis without a single process.
-    let network = epione_testnet::local::Network::create(
-        &dir,
-        &support::options(4),
-        epione_testnet::local::Lifetime::WithStarter,
-    )
-    .unwrap();
-    let genesis = network.layout().genesis();
+    let genesis = genesis(&folder.path().join("net"));
     for bytes in [b"".as_slice(), b"\xff\xff\xff", &[7; 4_000]] {
         let file = folder.path().join("file.receipt");
         std::fs::write(&file, bytes).unwrap();
@@ -97,12 +160,7 @@ fn a_receipt_that_is_none_does_not_verify() {
 fn every_fault_of_a_configuration_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("net");
-    let network = epione_testnet::local::Network::create(
-        &dir,
-        &support::options(1),
-        epione_testnet::local::Lifetime::WithStarter,
-    )
-    .unwrap();
+    let network = Network::create(&dir, &support::options(1), Lifetime::WithStarter).unwrap();
     let config = network.layout().config(0);
     let fields = epione(&["node", "check", "--config", arg(&config), "--json"]).ok().json();
     assert_eq!(fields["validators"], 1);

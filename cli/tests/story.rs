@@ -48,7 +48,7 @@ fn enrol_register_grant_access_revoke_prove() {
     register(&[]).fails(2, &["--category"]);
     let kept = std::fs::read(keep.join(format!("{record}.record"))).unwrap();
     assert!(kept.ends_with(b"potassium 4.1 mmol/l") && kept.len() == 32 + 20, "salt and body are kept");
-    let rows = net.as_("patients/anna", &["record", "list", "anna"]).ok().json();
+    let rows = net.as_("patients/anna", &["record", "list", "--patient", "anna"]).ok().json();
     assert_eq!((rows.as_array().unwrap().len(), text(&rows[0], "record")), (1, record.clone()));
     let shown = net.as_("patients/anna", &["record", "show", &record]).ok().json();
     assert_eq!((text(&shown, "category"), text(&shown, "month")), ("LAB".to_owned(), "2026-07".to_owned()));
@@ -84,11 +84,11 @@ fn enrol_register_grant_access_revoke_prove() {
     net.as_("hospital1/doctor", &args).fails(2, &["--written"]);
     let args = [args.as_slice(), &["--written", arg(&written)]].concat();
     assert_eq!(text(&net.as_("hospital1/doctor", &args).ok().json(), "reason"), "PERMIT_BREAK_GLASS");
-    let events = net.as_("patients/anna", &["access", "list", "anna"]).ok().json();
+    let events = net.as_("patients/anna", &["access", "list", "--patient", "anna"]).ok().json();
     let decisions: Vec<&str> =
         events.as_array().unwrap().iter().map(|event| event["decision"].as_str().unwrap()).collect();
     assert_eq!(decisions, ["DENY", "PERMIT", "DENY", "PERMIT"]);
-    let grants = net.as_("patients/anna", &["consent", "list", "anna"]).ok().json();
+    let grants = net.as_("patients/anna", &["consent", "list", "--patient", "anna"]).ok().json();
     assert!(grants[0]["revoked"].is_string(), "{grants}");
 
     // The receipt holds without any node; any other genesis refuses it.

@@ -24,6 +24,12 @@ pub enum KeyFileError {
         /// What the operating system says.
         error: std::io::Error,
     },
+    /// There is a file already.
+    #[error("key file {path} exists, and a key is never overwritten: choose another name, or move it away")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others than the owner may read or write it.
     #[error(
         "key file {path} has mode {mode:03o}; run `chmod 600 {path}`, and replace the key if others had access"
@@ -45,7 +51,7 @@ pub enum KeyFileError {
 /// Writes a new key file. Never overwrites one.
 ///
 /// # Errors
-/// [`KeyFileError::Io`], `AlreadyExists` among them.
+/// [`KeyFileError::Exists`], [`KeyFileError::Io`].
 pub fn write(path: &Path, key: &SecretKey) -> Result<(), KeyFileError> {
     let io = |error| KeyFileError::Io { path: path.to_owned(), error };
     let seed = key.seed();
@@ -57,7 +63,9 @@ pub fn write(path: &Path, key: &SecretKey) -> Result<(), KeyFileError> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(io)?;
+    let exists = || KeyFileError::Exists { path: path.to_owned() };
+    let is_there = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AlreadyExists;
+    let mut file = options.open(path).map_err(|error| if is_there(&error) { exists() } else { io(error) })?;
     file.write_all(text.as_ref()).and_then(|()| file.sync_all()).map_err(io)
 }
 

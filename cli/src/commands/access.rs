@@ -17,16 +17,18 @@ use crate::session::Session;
 pub(super) async fn run(command: Access) -> Result<Shown, CliError> {
     match command {
         Access::Check { access, connect } => {
+            let asked = request::access(&access)?;
             let session = Session::open(&connect).await?;
-            let answer = session.client.check_access(&request::access(&access)?, Height(0)).await?;
+            let answer = session.client.check_access(&asked, Height(0)).await?;
             let permitted = answer.decision() == pb::Decision::Permit;
             let fields = view::decision(&answer)?.and(view::context(answer.context.as_ref()));
             let shown = Shown::one(fields).note("A preview: nothing was written, no key released.");
             Ok(if permitted { shown } else { shown.exit(EXIT_DENIED) })
         }
         Access::Record { access, write } => {
+            let asked = request::access(&access)?;
             let session = Session::open(&write.connect).await?;
-            let done = session.submit(Call::RecordAccess(request::access(&access)?), &[], &write).await?;
+            let done = session.submit(Call::RecordAccess(asked), &[], &write).await?;
             let Some((decision, fields)) = decided(&done.receipt) else {
                 return Err(CliError::failed(
                     "the receipt holds no decision: the node is of another version",

@@ -16,15 +16,11 @@ pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
         Consent::Grant(rule) => create(GrantKind::Permit, rule).await,
         Consent::Deny(rule) => create(GrantKind::Deny, rule).await,
         Consent::Revoke { grant, patient, document, write } => {
+            let grant: GrantId = request::id("GRANT", &grant)?;
+            let document =
+                document.as_deref().map(|text| request::document("--document", text)).transpose()?;
             let session = Session::open(&write.connect).await?;
-            let call = RevokeGrant {
-                patient: session.book.patient(&patient)?,
-                grant: request::id("grant", &grant)?,
-                document: document
-                    .as_deref()
-                    .map(|text| request::document("--document", text))
-                    .transpose()?,
-            };
+            let call = RevokeGrant { patient: session.book.patient(&patient)?, grant, document };
             let done = session.submit(Call::RevokeGrant(call), &[], &write).await?;
             Ok(Shown::one(Fields::new().text("revoked", grant).and(done.fields())))
         }

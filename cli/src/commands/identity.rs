@@ -35,7 +35,14 @@ pub(super) async fn org(command: Org) -> Result<Shown, CliError> {
                 admin_threshold: threshold,
                 break_glass,
             };
-            call.check().map_err(CliError::usage)?;
+            let of = call.admins.len();
+            if !(1..=of).contains(&usize::from(threshold)) {
+                return Err(CliError::usage(format!(
+                    "--threshold {threshold}: 1 to {of}, the number of admin keys; name more with --admin"
+                )));
+            }
+            call.check()
+                .map_err(|why| CliError::usage(format!("--admin: {why}; name 1 to 8 distinct keys")))?;
             let id = call.organisation;
             let done = session.submit(Call::RegisterOrganisation(call), &admin_keys, &write).await?;
             if let Some(name) = name {

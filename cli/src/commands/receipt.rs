@@ -45,7 +45,7 @@ pub(super) async fn run(command: Receipt) -> Result<Shown, CliError> {
                         exit: EXIT_UNKNOWN,
                         reason: "UNKNOWN".to_owned(),
                         message: format!(
-                            "this node has not seen transaction {transaction}: was it submitted to this chain?"
+                            "this node has not seen transaction {transaction}: ask the node it was submitted to (--node, --endpoint), or submit it again"
                         ),
                     });
                 }
@@ -90,7 +90,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let length = std::fs::metadata(path).about(path.display())?.len();
     if length > PROOF_BYTES_MAX {
         return Err(CliError::failed(format!(
-            "{} has {length} bytes; a receipt proof has at most {PROOF_BYTES_MAX}",
+            "{} has {length} bytes, a kept proof at most {PROOF_BYTES_MAX}: name a file that --receipt or --out wrote",
             path.display()
         )));
     }

@@ -41,8 +41,8 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
             }
         }
         Record::Show { record, connect } => {
+            let id: RecordId = request::id("RECORD", &record)?;
             let session = Session::open(&connect).await?;
-            let id: RecordId = request::id("record", &record)?;
             let answer = session
                 .client
                 .get_record(pb::GetRecordRequest { record_id: raw(id.0), options: None })
