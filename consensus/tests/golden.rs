@@ -6,6 +6,7 @@
 //! read the difference and run again without.
 //!
 //! Keys and signatures are real, and every sample passes the gate: none shows a form that would be refused.
+#![expect(clippy::disallowed_methods, reason = "goldens are files")]
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -25,6 +25,7 @@
 //!
 //! WHO is a list of: a number, `q-1`, `n-f` and the like, a range `a..b` of these (both ends included), `2'` (a twin),
 //! `all`, `primary`, `backups`, `faulty` (the last f), `rest` (all but those); `-WHO` takes one away again.
+#![expect(clippy::disallowed_methods, reason = "scripts and transcripts are files")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
