@@ -38,7 +38,7 @@ pub trait Log: Wal<Error: Display> {
 }
 
 /// Port: work that must not hold up consensus. Each job gives at most one [`Answer`], fed back as an input. Jobs of one
-/// [`Lane`] are done in order. Never waits: the driver bounds what it starts.
+/// [`Lane`] are done in order. Never waits: the driver has at most [`crate::driver::jobs_max`] of them under way.
 pub trait Workers {
     /// Starts a job.
     fn start(&mut self, job: Job);

@@ -228,7 +228,7 @@ impl Node {
         let deadline = Executor::new(chain.clone(), set.clone()).deadline()?;
         let verify =
             VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, config.settings.pool.txs_max);
-        let write = WriteLane::new(chain.clone(), set, feed.clone())?;
+        let write = WriteLane::new(chain.clone(), set.clone(), feed.clone())?;
         let serve = ServeLane::new(chain.clone());
         let mut limits = config.network_limits.clone();
         // The largest batch must fit a frame, proposed or fetched.
@@ -246,7 +246,7 @@ impl Node {
 
         let (inbox, inputs) = mpsc::channel(config.inbox.max(1));
         let task = |error: std::io::Error| RunError::Task(error.to_string());
-        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox).map_err(task)?;
+        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox, &set).map_err(task)?;
         let links = Links(network.clone());
         let mut driver: Driver<Real> =
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215);

@@ -1,40 +1,39 @@
 //! The lanes and the driver, each on an operating-system thread of its own: nothing here blocks an async worker.
 //!
-//! Jobs wait in unbounded channels, because the driver must never wait for a worker that waits for it; what it starts is
-//! bounded where it is decided: candidates by the mempool, batches by the window, reads by peer. A thread that panics
-//! says so with its last breath, and voting stops. Tested by `tests/node.rs`.
+//! Jobs wait in queues as long as the driver's design allows ([`jobs_max`]): it must never wait for a worker that waits for
+//! it, so a queue that is full is a defect, which ends the node rather than growing. A thread that panics says so with its
+//! last breath, and voting stops. Tested below and by `tests/node.rs`.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use epione_ledger::disk::Disk;
-use epione_types::Verifier;
+use epione_types::{ValidatorSet, Verifier};
 use tokio::sync::mpsc;
 
-use crate::driver::Input;
-use crate::ports::{Answer, Candidate, Job, Lane, Workers};
+use crate::driver::{Input, jobs_max};
+use crate::ports::{Answer, Job, Lane, Workers};
 use crate::workers::{ServeLane, VerifyLane, WriteLane};
-
-/// Candidates that are checked together: more gains nothing, and what comes after them waits.
-const CHECK_MAX: usize = 1_024;
 
 /// The driver's end: a queue for each lane. Dropping it lets the threads finish.
 #[derive(Debug)]
 pub struct LaneThreads {
-    verify: Sender<Job>,
-    write: Sender<Job>,
-    serve: Sender<Job>,
+    verify: SyncSender<Job>,
+    write: SyncSender<Job>,
+    serve: SyncSender<Job>,
 }
 
 impl Workers for LaneThreads {
     fn start(&mut self, job: Job) {
-        let lane = match job.lane() {
+        let lane = job.lane();
+        let queue = match lane {
             Lane::Verify => &self.verify,
             Lane::Write => &self.write,
             Lane::Serve => &self.serve,
         };
+        let full = matches!(queue.try_send(job), Err(TrySendError::Full(_)));
         // A thread that is gone has said why.
-        drop(lane.send(job));
+        assert!(!full, "more jobs are under way in lane {lane:?} than the driver's design allows");
     }
 }
 
@@ -62,18 +61,23 @@ pub fn start<V, D>(
     mut write: WriteLane,
     mut serve: ServeLane,
     answers: &mpsc::Sender<Input>,
+    set: &ValidatorSet,
 ) -> std::io::Result<(LaneThreads, Vec<JoinHandle<()>>)>
 where
     V: Verifier + Send + 'static,
     D: Disk + 'static,
 {
-    let spawn = |name: &'static str, mut perform: Box<dyn FnMut(Vec<Job>) -> Vec<Answer> + Send>| {
-        let (jobs, queue): (_, Receiver<Job>) = channel();
+    let spawn = |name: &'static str, lane, mut perform: Box<dyn FnMut(Job) -> Option<Answer> + Send>| {
+        let most = jobs_max(lane, set);
+        let (jobs, queue): (_, Receiver<Job>) = sync_channel(most);
         let last_breath = LastBreath { name, answers: answers.clone() };
         let thread = Builder::new().name(name.to_owned()).spawn(move || {
             while let Ok(first) = queue.recv() {
-                let waiting = core::iter::once(first).chain(queue.try_iter().take(CHECK_MAX)).collect();
-                for answer in perform(waiting) {
+                let mut waiting: Vec<Job> =
+                    core::iter::once(first).chain(queue.try_iter().take(most)).collect();
+                // A batch, for which consensus waits, goes before transactions that wait at the door.
+                waiting.sort_by_key(|job| !matches!(job, Job::Validate(_)));
+                for answer in waiting.into_iter().filter_map(&mut perform) {
                     // Nobody takes it any more: the node stops.
                     drop(last_breath.answers.blocking_send(Input::Answer(answer)));
                 }
@@ -81,42 +85,37 @@ where
         })?;
         Ok::<_, std::io::Error>((jobs, thread))
     };
-    let each = |jobs: Vec<Job>, perform: &mut dyn FnMut(Job) -> Option<Answer>| -> Vec<Answer> {
-        jobs.into_iter().filter_map(perform).collect()
-    };
-    let (verify, verifying) =
-        spawn("verify", Box::new(move |jobs| each(in_order_of_need(jobs), &mut |job| verify.perform(job))))?;
-    let (write, writing) = spawn("write", Box::new(move |jobs| each(jobs, &mut |job| write.perform(job))))?;
-    let (serve, serving) = spawn("serve", Box::new(move |jobs| each(jobs, &mut |job| serve.perform(job))))?;
+    let (verify, verifying) = spawn("verify", Lane::Verify, Box::new(move |job| verify.perform(job)))?;
+    let (write, writing) = spawn("write", Lane::Write, Box::new(move |job| write.perform(job)))?;
+    let (serve, serving) = spawn("serve", Lane::Serve, Box::new(move |job| serve.perform(job)))?;
     Ok((LaneThreads { verify, write, serve }, vec![verifying, writing, serving]))
 }
 
-/// Batches first, for which consensus waits; then candidates, gathered: signatures are cheaper together.
-fn in_order_of_need(jobs: Vec<Job>) -> Vec<Job> {
-    let mut ordered = Vec::with_capacity(jobs.len());
-    let mut later = Vec::new();
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for job in jobs {
-        match job {
-            Job::Check(more) => {
-                candidates.extend(more);
-                if candidates.len() >= CHECK_MAX {
-                    later.push(Job::Check(core::mem::take(&mut candidates)));
-                }
-            }
-            Job::CompactPool(_) => later.push(job),
-            Job::Validate(_)
-            | Job::Execute { .. }
-            | Job::Certify(_)
-            | Job::Keep(_)
-            | Job::SyncStore
-            | Job::ReadBlocks { .. }
-            | Job::ReadBatch { .. } => ordered.push(job),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use epione_types::Height;
+
+    fn read() -> Job {
+        Job::ReadBlocks { peer: epione_types::ValidatorIndex(0), from: Height(1), to: Height(1) }
+    }
+
+    #[test]
+    #[should_panic(expected = "more jobs are under way in lane Serve than the driver's design allows")]
+    fn a_lane_grows_no_longer_than_its_queue() {
+        let ((verify, _v), (write, _w), (serve, _s)) = (sync_channel(1), sync_channel(1), sync_channel(2));
+        let mut lanes = LaneThreads { verify, write, serve };
+        for _ in 0..3 {
+            lanes.start(read());
         }
     }
-    if !candidates.is_empty() {
-        later.push(Job::Check(candidates));
+
+    #[test]
+    fn jobs_for_a_lane_that_has_ended_go_nowhere() {
+        let (verify, write, serve) = (sync_channel(1).0, sync_channel(1).0, sync_channel(1).0);
+        let mut lanes = LaneThreads { verify, write, serve };
+        for _ in 0..3 {
+            lanes.start(read());
+        }
     }
-    ordered.append(&mut later);
-    ordered
 }

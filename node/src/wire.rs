@@ -15,6 +15,8 @@ use crate::network::Class;
 pub const FORWARD_BYTES: usize = 64 * 1024;
 /// Bytes of blocks after which an answer ends with the next certificate.
 pub const BLOCKS_BYTES: usize = 1 << 20;
+/// Most blocks in an answer: each becomes a job at once.
+pub const BLOCKS_MAX: usize = 1_024;
 /// Longest answer with blocks; must fit a frame of [`Class::Sync`].
 pub const BLOCKS_BYTES_MAX: usize = 7 << 20;
 

@@ -21,7 +21,7 @@ use crate::mempool::Account;
 use crate::pool_log::PoolLog;
 use crate::ports::{Answer, Candidate, Found, Job, Origin, Verdict};
 use crate::validate::{Checked, validate_batch, verify};
-use crate::wire::{BLOCKS_BYTES, BLOCKS_BYTES_MAX, Frame};
+use crate::wire::{BLOCKS_BYTES, BLOCKS_BYTES_MAX, BLOCKS_MAX, Frame};
 
 /// Bytes of a fetched block besides its batch, rounded up.
 const BLOCK_OVERHEAD: usize = 320;
@@ -241,7 +241,7 @@ impl ServeLane {
                 break;
             };
             bytes += batch.len() + BLOCK_OVERHEAD;
-            if bytes > BLOCKS_BYTES_MAX && !blocks.is_empty() {
+            if (bytes > BLOCKS_BYTES_MAX && !blocks.is_empty()) || blocks.len() == BLOCKS_MAX {
                 break;
             }
             blocks.push(FetchedBlock { header, batch: batch.into() });

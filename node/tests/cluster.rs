@@ -9,10 +9,13 @@ use epione_consensus::{Kind, Payload};
 use epione_ledger::chain::Chain;
 use epione_ledger::store::MemoryStore;
 use epione_node::executor::{ExecuteError, Executor};
+use epione_node::ports::{Answer, Job, Lane};
 use epione_node::start::ResumeError;
+use epione_node::wire::{BLOCKS_MAX, Frame};
+use epione_node::workers::ServeLane;
 use epione_types::codes::Decision;
 use epione_types::event::Event;
-use epione_types::{Batch, Height, Outcome, TimestampMs, ValidatorIndex};
+use epione_types::{Batch, Certificate, Epoch, Height, Outcome, SignatureSet, TimestampMs, ValidatorIndex};
 use support::{Cluster, SECOND};
 
 #[test]
@@ -229,6 +232,35 @@ fn a_peer_that_sends_rubbish_is_disconnected_and_nothing_else_happens() {
 }
 
 #[test]
+fn slow_lanes_have_their_measure_of_jobs_and_the_rest_waits() {
+    let mut cluster = Cluster::new(4);
+    cluster.isolate(3);
+    cluster.slow_lanes(true);
+    // Many small rounds of candidates: without a measure each would be a job of its own.
+    let mut ids = Vec::new();
+    for round in 0..30 {
+        let txs = (0..2).map(|number| cluster.patient(round * 2 + number)).collect();
+        ids.extend(cluster.hand_in(round % 3, txs));
+        cluster.run(5);
+    }
+    cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &ids)));
+    // And one that has everything to execute at once.
+    for number in 1_000..1_015 {
+        let tx = cluster.patient(number);
+        ids.extend(cluster.hand_in(0, vec![tx]));
+        cluster.run_until(20 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &ids)));
+    }
+    cluster.heal();
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&ids));
+    for node in 0..3 {
+        assert!(cluster.most_jobs(node, Lane::Verify) <= 4, "two checks, two validations");
+    }
+    assert!(cluster.most_jobs(3, Lane::Write) > 10, "it did fall behind");
+    cluster.run_until(20 * SECOND, Cluster::all_equal_and_certified);
+    cluster.check();
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
         let mut cluster = Cluster::new(4);
@@ -302,4 +334,36 @@ fn a_height_is_executed_once_and_in_order() {
     assert!(executor.append(Height(1), &other, None, 9).is_err(), "another batch at a height that is taken");
     let second = executor.append(Height(2), &other, None, 9).unwrap();
     assert_eq!(second.header.parent, first.header.hash());
+}
+
+#[test]
+fn an_answer_with_blocks_is_bounded_and_ends_with_a_certificate() {
+    let genesis = support::genesis(1);
+    let chain = Chain::open(Arc::new(MemoryStore::new()), &epione_node::start::origin(&genesis)).unwrap();
+    let chain = Arc::new(chain);
+    let executor = Executor::new(chain.clone(), genesis.validators.clone());
+    let null = Payload::new(Batch::Null);
+    for height in 1..=BLOCKS_MAX as u64 + 10 {
+        let header = executor.append(Height(height), &null, None, height).unwrap().header;
+        if [10, BLOCKS_MAX as u64 - 4, BLOCKS_MAX as u64 + 10].contains(&height) {
+            let (header_hash, signatures) = (header.hash(), SignatureSet::default());
+            let certificate =
+                Certificate { epoch: Epoch::ZERO, height: Height(height), header_hash, signatures };
+            chain.certify(&certificate).unwrap();
+        }
+    }
+    let mut lane = ServeLane::new(chain);
+    let mut ask = |from, to| {
+        let job = Job::ReadBlocks { peer: ValidatorIndex(0), from: Height(from), to: Height(to) };
+        let Some(Answer::Read { frame, .. }) = lane.perform(job) else { panic!("an answer") };
+        frame.map(|frame| match Frame::decode(&frame) {
+            Ok(Frame::Blocks(answer)) => (answer.blocks.len(), answer.certificate.height.0),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(ask(1, u64::MAX), Some((BLOCKS_MAX - 4, BLOCKS_MAX as u64 - 4)));
+    assert_eq!(ask(20, u64::MAX), Some((BLOCKS_MAX - 9, BLOCKS_MAX as u64 + 10)));
+    assert_eq!(ask(1, 12), Some((10, 10)));
+    assert_eq!(ask(11, 12), None, "no certificate, no answer");
+    assert_eq!(ask(u64::MAX, u64::MAX), None);
 }

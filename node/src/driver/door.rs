@@ -18,7 +18,7 @@ impl<P: Ports> Driver<P> {
     pub(super) fn admit(&mut self, candidate: Candidate) {
         let Candidate { parsed, origin } = candidate;
         let word = match self.at_the_door(&parsed, origin.account()) {
-            Ok(None) => return self.candidates.push(Candidate { parsed, origin }),
+            Ok(None) => return self.candidates.push_back(Candidate { parsed, origin }),
             Ok(Some(known)) => Ok(known),
             Err(refused) => Err(refused),
         };
@@ -88,15 +88,8 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// All candidates of this round in one job: signatures are cheaper together.
-    pub(super) fn check_candidates(&mut self) {
-        if !self.candidates.is_empty() {
-            let candidates = core::mem::take(&mut self.candidates);
-            self.workers.start(Job::Check(candidates));
-        }
-    }
-
     pub(super) fn on_checked(&mut self, verdicts: Vec<Verdict>) {
+        self.checking = self.checking.saturating_sub(1);
         let mut forward = Vec::new();
         for Verdict { origin, bytes, found } in verdicts {
             let account = origin.account();

@@ -18,7 +18,7 @@ impl<P: Ports> Driver<P> {
         match effect {
             Effect::Send(to, message) => self.send(to, &Frame::Message(message)),
             Effect::Broadcast(message) => self.broadcast(message),
-            Effect::Validate(payload) => self.workers.start(Job::Validate(payload)),
+            Effect::Validate(payload) => self.validate(payload),
             Effect::Deliver { height, payload } => {
                 let txs = self.checked.remove(&payload.digest());
                 match &txs {
@@ -112,6 +112,8 @@ impl<P: Ports> Driver<P> {
         match answer {
             Answer::Checked(verdicts) => self.on_checked(verdicts),
             Answer::Validated { digest, result } => {
+                self.validating = self.validating.saturating_sub(1);
+                self.validate_next();
                 let valid = result.is_ok();
                 match result {
                     Ok(txs) => self.remember(digest, txs),

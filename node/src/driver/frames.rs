@@ -4,14 +4,12 @@ use epione_consensus::{BlocksAnswer, Event, Message, Rejected, Step, Verifying};
 use epione_types::{Hash, Height, ValidatorIndex};
 use tracing::debug;
 
+use super::jobs::SERVING_MAX;
 use super::{Driver, Ports};
 use crate::conduct::Offence;
 use crate::network::Class;
 use crate::ports::{Job, Transport as _, Workers as _};
-use crate::wire::Frame;
-
-/// Reads for one peer at a time; more are not answered.
-const SERVING_MAX: usize = 2;
+use crate::wire::{BLOCKS_MAX, Frame};
 
 impl<P: Ports> Driver<P> {
     pub(super) fn on_frame(&mut self, from: ValidatorIndex, class: Class, bytes: &[u8], step: &mut Step) {
@@ -95,6 +93,9 @@ impl<P: Ports> Driver<P> {
             return self.blame(from, Offence::BlocksUnasked);
         }
         self.asked = None;
+        if answer.blocks.len() > BLOCKS_MAX {
+            return self.blame(from, Offence::BlocksInvalid);
+        }
         match self.verifying().blocks(answer) {
             Ok(blocks) => self.feed(Event::Blocks(blocks), step),
             Err(why @ Rejected::Epoch) => self.reject(from, &why, Offence::OtherEpoch),

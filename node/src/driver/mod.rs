@@ -16,6 +16,7 @@
 mod door;
 mod effects;
 mod frames;
+mod jobs;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use crate::mempool::{Known, Limits, Pool, PoolSize};
 use crate::network::Class;
 use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
 use crate::validate::Checked;
+
+pub use jobs::{CHECK_TXS_MAX, jobs_max};
 
 /// Bytes of an encoded batch that are not transactions.
 const BATCH_OVERHEAD: usize = 4 + 2 + 8 + 8;
@@ -152,8 +155,14 @@ pub struct Driver<P: Ports> {
     clock: TimestampMs,
     /// The view whose entering was performed.
     entered: View,
-    /// Candidates of this round, checked together.
-    candidates: Vec<Candidate>,
+    /// Candidates that wait to be checked.
+    candidates: VecDeque<Candidate>,
+    /// Checks under way.
+    checking: usize,
+    /// Batches that wait to be validated.
+    unvalidated: VecDeque<Arc<Payload>>,
+    /// Validations under way.
+    validating: usize,
     /// Batches whose transactions were checked, until delivered; the oldest go first.
     checked: HashMap<Hash, Vec<Checked>>,
     checked_order: VecDeque<Hash>,
@@ -205,7 +214,10 @@ impl<P: Ports> Driver<P> {
             pool,
             now: 0,
             clock: TimestampMs::ZERO,
-            candidates: Vec::new(),
+            candidates: VecDeque::new(),
+            checking: 0,
+            unvalidated: VecDeque::new(),
+            validating: 0,
             checked: HashMap::new(),
             checked_order: VecDeque::new(),
             executing: 0,

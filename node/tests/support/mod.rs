@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use epione_ledger::chain::{Chain, Head};
 use epione_ledger::disk::MemoryDisk;
 use epione_ledger::store::MemoryStore;
 use epione_node::conduct::Offence;
-use epione_node::driver::{Driver, Input, LookupReply, Ports, Settings};
+use epione_node::driver::{CHECK_TXS_MAX, Driver, Input, LookupReply, Ports, Settings, jobs_max};
 use epione_node::executor::Executor;
 use epione_node::feed::{Feed, Progress};
 use epione_node::log::ConsensusLog;
@@ -131,6 +131,8 @@ struct World {
     kept: RefCell<Option<Vec<(Class, Bytes)>>>,
     /// Frames on the consensus streams, by sender.
     spoken: RefCell<Vec<usize>>,
+    /// Lanes do one job in four rounds.
+    slow: Cell<bool>,
     /// In whose name frames were injected.
     hostile: RefCell<BTreeSet<usize>>,
     /// Whose forwards are all lost.
@@ -187,11 +189,43 @@ impl Transport for Wire {
 }
 
 #[derive(Clone, Default)]
-struct Jobs(Rc<RefCell<VecDeque<Job>>>);
+struct Jobs {
+    waiting: Rc<RefCell<VecDeque<Job>>>,
+    /// The most that ever waited, by lane.
+    most: Rc<RefCell<BTreeMap<Lane, usize>>>,
+}
+
+impl Jobs {
+    /// What is done in a round: everything, or when lanes are slow a job of each every fourth round.
+    fn take(&self, now: u64, slow: bool) -> Vec<Job> {
+        let mut waiting = self.waiting.borrow_mut();
+        if !slow {
+            return waiting.drain(..).collect();
+        }
+        if !now.is_multiple_of(4 * ROUND) {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        for lane in [Lane::Verify, Lane::Write, Lane::Serve] {
+            let first = waiting.iter().position(|job| job.lane() == lane);
+            taken.extend(first.and_then(|first| waiting.remove(first)));
+        }
+        taken
+    }
+}
 
 impl Workers for Jobs {
     fn start(&mut self, job: Job) {
-        self.0.borrow_mut().push_back(job);
+        let lane = job.lane();
+        if let Job::Check(candidates) = &job {
+            assert!((1..=CHECK_TXS_MAX).contains(&candidates.len()), "{} at once", candidates.len());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.push_back(job);
+        let now = waiting.iter().filter(|job| job.lane() == lane).count();
+        let mut most = self.most.borrow_mut();
+        let most = most.entry(lane).or_default();
+        *most = now.max(*most);
     }
 }
 
@@ -265,12 +299,11 @@ impl Node {
         Self { driver: Some(driver), chain, verify, write, serve, jobs, inbox, beginnings, accepted, feed }
     }
 
-    fn round(&mut self, now: u64) {
+    fn round(&mut self, now: u64, slow: bool) {
         let driver = self.driver.as_mut().unwrap();
         let clock = TimestampMs(START + now);
         driver.handle(core::mem::take(&mut self.inbox), now, clock);
-        let jobs: Vec<Job> = self.jobs.0.borrow_mut().drain(..).collect();
-        for job in jobs {
+        for job in self.jobs.take(now, slow) {
             let answer = match job.lane() {
                 Lane::Verify => self.verify.perform(job),
                 Lane::Write => self.write.perform(job),
@@ -364,7 +397,7 @@ impl Cluster {
             self.nodes[flight.to].inbox.push(frame);
         }
         for node in &mut self.nodes {
-            node.round(now);
+            node.round(now, self.world.slow.get());
         }
     }
 
@@ -384,6 +417,14 @@ impl Cluster {
     /// Consensus frames that a node has sent.
     pub fn spoken(&self, node: usize) -> usize {
         self.world.spoken.borrow()[node]
+    }
+    /// Does a lane do one job in four rounds, or all there is in each?
+    pub fn slow_lanes(&mut self, slow: bool) {
+        self.world.slow.set(slow);
+    }
+    /// The most jobs of a lane that ever waited at a node.
+    pub fn most_jobs(&self, node: usize, lane: Lane) -> usize {
+        self.nodes[node].jobs.most.borrow().get(&lane).copied().unwrap_or_default()
     }
     pub fn lose_one_in(&mut self, k: u64) {
         self.world.one_in.set(k);
@@ -583,6 +624,17 @@ impl Cluster {
         panic!("no word to a client");
     }
 
+    /// A client of hospital 0 gives these to a node and waits for no word.
+    pub fn hand_in(&mut self, node: usize, txs: Vec<SignedTx>) -> Vec<TxId> {
+        let ids = txs.iter().map(SignedTx::id).collect();
+        for tx in txs {
+            let origin = Origin::Client(Account::Client(OrgId(id16("hospital0")).into()), Reply::nobody());
+            let parsed = parse(tx, self.genesis.chain_id()).unwrap();
+            self.nodes[node].inbox.push(Input::Submit(Candidate { parsed, origin }));
+        }
+        ids
+    }
+
     // --- what is seen ---
 
     pub fn genesis(&self) -> &Genesis {
@@ -663,6 +715,10 @@ impl Cluster {
                 for other in self.nodes.iter().filter(|other| other.head().height >= height) {
                     assert_eq!(other.chain.header(height).unwrap(), header, "a fork at {height}");
                 }
+            }
+            for lane in [Lane::Verify, Lane::Write, Lane::Serve] {
+                let most = node.jobs.most.borrow().get(&lane).copied().unwrap_or_default();
+                assert!(most <= jobs_max(lane, &self.genesis.validators), "{lane:?}: {most} jobs");
             }
             if let Some(certificate) = node.chain.certified() {
                 assert!(certificate.verify(self.genesis.chain_id(), &self.genesis.validators, &Zip215));

@@ -1,0 +1,77 @@
+//! How much work is under way: what is beyond a lane's measure waits here, where something else bounds it.
+//!
+//! | lane | job | at most | what more there is waits |
+//! |---|---|---|---|
+//! | verify | check | 2 of [`CHECK_TXS_MAX`] each | as candidates: each has its room in the mempool |
+//! | verify | validate | 2 | as long as the replica keeps the batch (R28) |
+//! | verify | compaction | 4 | never: each takes more transactions than are being checked |
+//! | write | execute | 3 windows and an answer with blocks | never: the window, and no blocks are fetched above two of them |
+//! | write | certify | one for each of these | never: what is certified was executed |
+//! | write | evidence | one for each validator and kind, ever | never |
+//! | write | sync | 1 | never: the log is trimmed once at a time |
+//! | serve | read | 2 for each peer | never: refused, and counted |
+//!
+//! [`jobs_max`] adds that up; [`crate::threads`] has queues of that length and fails on more. Tested by `tests/cluster.rs`.
+
+use std::sync::Arc;
+
+use epione_consensus::Payload;
+use epione_types::ValidatorSet;
+
+use super::{Driver, Ports};
+use crate::ports::{Job, Lane, Workers as _};
+use crate::wire::BLOCKS_MAX;
+
+/// Transactions that are checked together: more gains nothing, and a batch that comes after them waits.
+pub const CHECK_TXS_MAX: usize = 1_024;
+/// Checks under way: one is worked on, one waits so that the lane is never idle. Meanwhile candidates gather.
+const CHECKS_MAX: usize = 2;
+/// Validations under way, likewise.
+const VALIDATES_MAX: usize = 2;
+/// Compactions of the durable pool under way.
+const COMPACTIONS_MAX: usize = 4;
+/// Kinds of evidence against a validator: PrePrepare, Prepare, Commit, Seal, Suspect.
+const EVIDENCE_KINDS: usize = 5;
+/// Reads for one peer under way.
+pub(super) const SERVING_MAX: usize = 2;
+
+/// The most jobs of a lane that are ever under way among these validators.
+#[must_use]
+pub fn jobs_max(lane: Lane, set: &ValidatorSet) -> usize {
+    let window = usize::try_from(set.params.window).unwrap_or(usize::MAX);
+    let blocks = window.saturating_mul(3).saturating_add(BLOCKS_MAX);
+    match lane {
+        Lane::Verify => CHECKS_MAX + VALIDATES_MAX + COMPACTIONS_MAX,
+        Lane::Write => blocks.saturating_mul(2).saturating_add(set.len() * EVIDENCE_KINDS + 1),
+        Lane::Serve => set.len() * SERVING_MAX,
+    }
+}
+
+impl<P: Ports> Driver<P> {
+    /// Checks candidates, as many together as may be: signatures are cheaper together.
+    pub(super) fn check_candidates(&mut self) {
+        while self.checking < CHECKS_MAX && !self.candidates.is_empty() {
+            let now = self.candidates.len().min(CHECK_TXS_MAX);
+            self.checking += 1;
+            self.workers.start(Job::Check(self.candidates.drain(..now).collect()));
+        }
+    }
+
+    /// Validates a batch, when its turn comes.
+    pub(super) fn validate(&mut self, payload: Arc<Payload>) {
+        self.unvalidated.push_back(payload);
+        self.validate_next();
+    }
+
+    /// Validates the next batches that the replica still wants.
+    pub(super) fn validate_next(&mut self) {
+        while self.validating < VALIDATES_MAX
+            && let Some(payload) = self.unvalidated.pop_front()
+        {
+            if self.replica.batch(payload.digest()).is_some() {
+                self.validating += 1;
+                self.workers.start(Job::Validate(payload));
+            }
+        }
+    }
+}
