@@ -33,13 +33,12 @@ use crate::executor::{ExecuteError, Executor};
 use crate::feed::{Feed, Progress};
 use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
-use crate::mempool::{Account, Client};
+use crate::mempool::Client;
 use crate::network::{self, Class, Inbound, Network, PeerIndex};
 use crate::pool_log::PoolLog;
-use crate::ports::{Candidate, Log as _, Origin, Reply, Transport};
+use crate::ports::{Log as _, Transport};
 use crate::start::{self, ResumeError};
 use crate::threads::{self, LaneThreads};
-use crate::validate::parse;
 use crate::workers::{ServeLane, VerifyLane, WriteLane};
 
 /// Inputs of one round: they share one sync.
@@ -252,6 +251,10 @@ impl Node {
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215);
         let begun = Instant::now();
         driver.start(step, 0, wall_clock());
+        if !held.is_empty() {
+            info!(count = held.len(), "transactions of the durable mempool are offered again");
+        }
+        driver.offer_again(held);
         mark(&config.voting_key_file, &config.log_dir())?; // before the first vote can leave
 
         let stop = CancellationToken::new();
@@ -267,7 +270,6 @@ impl Node {
         threads.insert(0, driving.map_err(task)?);
         tokio::spawn(pump(inbound, inbox.clone(), stop.clone()));
         tokio::spawn(tick(inbox.clone(), ended.clone()));
-        tokio::spawn(offer_again(held, chain.clone(), inbox.clone()));
 
         let handle = NodeHandle::new(Inner {
             genesis: config.genesis.clone(),
@@ -381,24 +383,6 @@ async fn tick(inbox: mpsc::Sender<Input>, ended: CancellationToken) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while ended.run_until_cancelled(interval.tick()).await.is_some() {
         drop(inbox.try_send(Input::Tick));
-    }
-}
-
-/// What the durable pool held goes through the door again (R24).
-async fn offer_again(
-    held: Vec<(Client, epione_types::SignedTx)>,
-    chain: Arc<Chain>,
-    inbox: mpsc::Sender<Input>,
-) {
-    if !held.is_empty() {
-        info!(count = held.len(), "transactions of the durable mempool are offered again");
-    }
-    for (client, tx) in held {
-        let Ok(parsed) = parse(tx, chain.chain_id()) else { continue };
-        let origin = Origin::Client(Account::Client(client), Reply::nobody());
-        if inbox.send(Input::Submit(Candidate { parsed, origin })).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -146,6 +146,28 @@ fn accepted_transactions_survive_a_crash_of_the_node_that_took_them() {
     cluster.run_until(30 * SECOND, |cluster| cluster.all_have(&ids));
 }
 
+/// Simulation seed 267: what is finished stands in the durable pool too, and took up the room of what was not.
+#[test]
+fn accepted_transactions_wait_for_room_after_a_restart() {
+    let mut cluster = Cluster::with_pool_txs(4, 80); // 20 for each validator, 10 for one of its organisations
+    let submit = |cluster: &mut Cluster, from: usize| -> Vec<_> {
+        (from..from + 10)
+            .map(|number| {
+                let tx = cluster.patient(number);
+                cluster.submit(1, tx)
+            })
+            .collect()
+    };
+    let finished = submit(&mut cluster, 0);
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&finished));
+    cluster.isolate(1);
+    let waiting = submit(&mut cluster, 10);
+    cluster.restart(1);
+    cluster.heal();
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&waiting));
+    cluster.check();
+}
+
 #[test]
 fn lost_forwards_and_frames_are_made_good() {
     let mut cluster = Cluster::new(4);

@@ -6,7 +6,9 @@ use tracing::debug;
 use super::{Driver, Ports};
 use crate::conduct::Offence;
 use crate::mempool::{Account, Known};
-use crate::ports::{Admitted, Candidate, Found, Job, Origin, Refused, Transport as _, Verdict, Workers as _};
+use crate::ports::{
+    Admitted, Candidate, Found, Job, Origin, Refused, Reply, Transport as _, Verdict, Workers as _,
+};
 use crate::validate::{Checked, Parsed, parse};
 use crate::wire::forwards;
 
@@ -17,7 +19,7 @@ impl<P: Ports> Driver<P> {
     /// Takes a client's transaction as far as its signatures, or refuses it.
     pub(super) fn admit(&mut self, candidate: Candidate) {
         let Candidate { parsed, origin } = candidate;
-        let word = match self.at_the_door(&parsed, origin.account()) {
+        let word = match self.at_the_door(&parsed, origin.account(), false) {
             Ok(None) => return self.candidates.push_back(Candidate { parsed, origin }),
             Ok(Some(known)) => Ok(known),
             Err(refused) => Err(refused),
@@ -37,8 +39,30 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Everything but signatures: known already, in time, and there is room, which is now reserved.
-    fn at_the_door(&mut self, tx: &Parsed, account: Account) -> Result<Option<Admitted>, Refused> {
+    /// What was accepted before a restart may find others in its place: it waits for room instead of being refused.
+    pub(super) fn admit_held(&mut self) {
+        let chain = self.replica.config().chain;
+        while let Some((client, tx)) = self.held.pop_front() {
+            let Ok(parsed) = parse(tx, chain) else { continue };
+            let origin = Origin::Client(Account::Client(client), Reply::nobody());
+            match self.at_the_door(&parsed, origin.account(), true) {
+                Ok(None) => self.candidates.push_back(Candidate { parsed, origin }),
+                Err(Refused::Full(_) | Refused::Unavailable(_)) => {
+                    return self.held.push_front((client, parsed.signed.clone()));
+                }
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Everything but signatures: known already, in time, and there is room, which is now reserved. What was `held` was
+    /// in time once: only a block's time ends it.
+    fn at_the_door(
+        &mut self,
+        tx: &Parsed,
+        account: Account,
+        held: bool,
+    ) -> Result<Option<Admitted>, Refused> {
         let id = tx.id();
         match self.pool.known(&id) {
             Some(Known::Pending { .. }) => return Ok(Some(Admitted::Pending)),
@@ -52,8 +76,8 @@ impl<P: Ports> Driver<P> {
         // A forwarded one that is late by the clock is taken: until a block's time has passed it, time must move (R11).
         let block_time = self.replica.tip().timestamp;
         let now = match account {
-            Account::Client(_) => self.clock.max(block_time),
-            Account::Peer(_) => block_time,
+            Account::Client(_) if !held => self.clock.max(block_time),
+            Account::Client(_) | Account::Peer(_) => block_time,
         };
         let expires_at = tx.expires_at();
         if expires_at < now {
@@ -65,7 +89,7 @@ impl<P: Ports> Driver<P> {
             Account::Peer(_) => params.expiry_ahead_max_ms,
         };
         let limit = self.clock.plus(ahead);
-        if expires_at > limit {
+        if expires_at > limit && !held {
             return Err(Refused::TooFarAhead { expires_at, limit });
         }
         self.pool.reserve(account, tx.signed.encoded_len())?;

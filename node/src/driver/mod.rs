@@ -23,11 +23,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use epione_consensus::{Event, Payload, Replica, Step, Waiting, Wal as _};
-use epione_types::{Batch, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex, Verifier, View};
+use epione_types::{
+    Batch, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex, Verifier, View,
+};
 use tracing::{debug, error, info, warn};
 
 use crate::conduct::{Conduct, Offence};
-use crate::mempool::{Known, Limits, Pool, PoolSize};
+use crate::mempool::{Client, Known, Limits, Pool, PoolSize};
 use crate::network::Class;
 use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
 use crate::validate::Checked;
@@ -163,6 +165,8 @@ pub struct Driver<P: Ports> {
     unvalidated: VecDeque<Arc<Payload>>,
     /// Validations under way.
     validating: usize,
+    /// What the durable pool held at the start and has found no room yet, in order of acceptance.
+    held: VecDeque<(Client, SignedTx)>,
     /// Batches whose transactions were checked, until delivered; the oldest go first.
     checked: HashMap<Hash, Vec<Checked>>,
     checked_order: VecDeque<Hash>,
@@ -218,6 +222,7 @@ impl<P: Ports> Driver<P> {
             checking: 0,
             unvalidated: VecDeque::new(),
             validating: 0,
+            held: VecDeque::new(),
             checked: HashMap::new(),
             checked_order: VecDeque::new(),
             executing: 0,
@@ -244,6 +249,11 @@ impl<P: Ports> Driver<P> {
         self.commit(step);
     }
 
+    /// What the durable pool held: it goes through the door again before anything new, as soon as there is room (R24).
+    pub fn offer_again(&mut self, held: impl IntoIterator<Item = (Client, SignedTx)>) {
+        self.held.extend(held);
+    }
+
     /// Takes in all that has come, decides, makes it durable with one sync, and acts.
     ///
     /// `now` is a monotone clock in ms, `clock` the wall clock. To be called at least every few hundredths of the view
@@ -254,6 +264,7 @@ impl<P: Ports> Driver<P> {
         let deadline = self.deadline.into_iter().chain(self.pool.first_expiry()).min();
         self.feed(Event::Waiting { oldest: self.pool.oldest(clock), deadline }, &mut step);
         self.feed(Event::Tick { now: self.now, clock }, &mut step);
+        self.admit_held();
         for input in inputs {
             match input {
                 Input::Connected(peer) => self.feed(Event::Connected(peer), &mut step),

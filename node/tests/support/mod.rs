@@ -17,7 +17,7 @@ use epione_node::driver::{CHECK_TXS_MAX, Driver, Input, LookupReply, Ports, Sett
 use epione_node::executor::Executor;
 use epione_node::feed::{Feed, Progress};
 use epione_node::log::ConsensusLog;
-use epione_node::mempool::{Account, Known};
+use epione_node::mempool::{Account, Known, Limits};
 use epione_node::network::Class;
 use epione_node::pool_log::PoolLog;
 use epione_node::ports::{Admitted, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
@@ -287,13 +287,8 @@ impl Node {
         let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215);
         let now = world.now.get();
         driver.start(step, now, TimestampMs(START + now));
-        let inbox = held
-            .into_iter()
-            .map(|(client, tx)| {
-                let origin = Origin::Client(Account::Client(client), Reply::nobody());
-                Input::Submit(Candidate { parsed: parse(tx, chain.chain_id()).unwrap(), origin })
-            })
-            .collect();
+        driver.offer_again(held);
+        let inbox = Vec::new();
         let serve = ServeLane::new(chain.clone());
         let accepted = Rc::default();
         Self { driver: Some(driver), chain, verify, write, serve, jobs, inbox, beginnings, accepted, feed }
@@ -338,6 +333,11 @@ impl Cluster {
 
     pub fn with_log_bytes(n: usize, log_bytes_max: u64) -> Self {
         Self::with(n, Settings { log_bytes_max, ..Settings::default() })
+    }
+
+    pub fn with_pool_txs(n: usize, txs_max: usize) -> Self {
+        let pool = Limits { txs_max, ..Limits::default() };
+        Self::with(n, Settings { pool, ..Settings::default() })
     }
 
     fn with(n: usize, settings: Settings) -> Self {

@@ -22,7 +22,6 @@ use epione_node::ports::{
     Admitted, Answer, Candidate, Job, Lane, Log, Origin, Refused, Reply, Transport, Workers,
 };
 use epione_node::start;
-use epione_node::validate::parse;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
 use epione_types::{BlockHeader, Certificate, Genesis, Height, Signer, TimestampMs, ValidatorIndex};
 
@@ -309,17 +308,12 @@ impl Process {
             return Err(NotStarted::Died);
         }
         machine.born = true; // before the first vote can leave
-        let again = |(organisation, tx)| {
-            let parsed = parse(tx, chain.chain_id()).ok()?;
-            let origin = Origin::Client(Account::Client(organisation), Reply::nobody());
-            Some(Input::Submit(Candidate { parsed, origin }))
-        };
-        let inbox = held.into_iter().filter_map(again).collect();
+        driver.offer_again(held);
         let process = Self {
             driver,
             life: life.clone(),
             tape,
-            inbox,
+            inbox: Vec::new(),
             waits: Vec::new(),
             jobs: Default::default(),
             restores,
