@@ -8,8 +8,9 @@
 mod raw_peer;
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
-    io::Write as _,
+    io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::mpsc,
     thread,
@@ -23,6 +24,7 @@ use epione_node::network::{
     PeersError, PerClass, SendError, StartError, public_key,
 };
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::try_join_all};
+use proptest::prelude::*;
 use raw_peer::{RawPeer, stream_of, write_frame};
 use tokio::time::{interval, timeout};
 
@@ -335,6 +337,57 @@ async fn garbage_on_the_port_and_a_crowd_of_silent_sockets_harm_nobody() {
     // The node still reaches its peers by itself.
     node.set_peers(vec![peer(1, Some(other.listen_address()))]).unwrap();
     assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+}
+
+/// What a stranger may say instead of a handshake: anything, and anything after a good beginning.
+fn strangers_words() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+    // Messages as multistream-select frames them, and as Noise does.
+    let lines = prop::collection::vec(bytes(300), 0..6).prop_map(|list| {
+        let line = |one: Vec<u8>| [&[u8::try_from(one.len() % 128).unwrap()][..], &one].concat();
+        list.into_iter().flat_map(line).collect()
+    });
+    let noise = prop::collection::vec((any::<u16>(), bytes(400)), 0..6).prop_map(|list| {
+        let message = |(length, one): (u16, Vec<u8>)| {
+            let honest = u16::try_from(one.len()).unwrap();
+            let length = if length % 3 == 0 { length } else { honest };
+            [&length.to_be_bytes()[..], &one].concat()
+        };
+        list.into_iter().flat_map(message).collect()
+    });
+    const HELLO: &[u8] = b"\x13/multistream/1.0.0\n";
+    const NOISE: &[u8] = b"\x13/multistream/1.0.0\n\x07/noise\n";
+    let begun = prop_oneof![Just(&b""[..]), Just(HELLO), Just(NOISE)];
+    (begun, prop_oneof![bytes(3_000).boxed(), lines.boxed(), noise.boxed()])
+        .prop_map(|(begun, rest): (&[u8], Vec<u8>)| [begun, &rest].concat())
+}
+
+#[test]
+fn any_handshake_is_one_or_is_turned_away() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (node, mut inbound) = runtime.block_on(start(0, vec![peer(1, None)], Limits::default()));
+    let said = Cell::new(0);
+    proptest!(ProptestConfig::with_cases(128), |(words in strangers_words())| {
+        let mut socket = TcpStream::connect(node.listen_address()).unwrap();
+        // May fail: the node may have hung up in the middle.
+        let _ = socket.write_all(&words);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        // Until it hangs up: whatever was said, one at a time leaves nothing behind.
+        let mut answer = Vec::new();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ended = (&socket).take(64 * 1024).read_to_end(&mut answer);
+        prop_assert!(answer.len() < 4_096, "{} bytes for a stranger", answer.len());
+        let hangs = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        prop_assert!(!ended.is_err_and(|error| hangs(&error)));
+        said.set(said.get() + 1);
+    });
+    runtime.block_on(async {
+        until("each was counted", || node.counters().handshakes_failed.get() >= said.get()).await;
+        assert_eq!((node.counters().links.get(), inbound.try_recv()), (0, None));
+        let friend = start(1, vec![peer(0, Some(node.listen_address()))], Limits::default()).await;
+        assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+        drop(friend);
+    });
 }
 
 // Fairness

@@ -185,4 +185,30 @@ mod tests {
             assert_eq!(matches!(error, FrameError::Truncated), cut > 0, "{cut}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_stream_is_frames_within_the_limit_and_then_an_end(
+            bytes in proptest::collection::vec(proptest::prelude::prop_oneof![proptest::prelude::Just(0u8), 0u8..30], 0..400),
+            max in 1u32..40,
+        ) {
+            let mut stream = Cursor::new(&bytes);
+            let mut taken = 0;
+            let end = loop {
+                match block_on(read_frame(&mut stream, max)) {
+                    Ok(frame) => {
+                        proptest::prop_assert!((1..=max).contains(&u32::try_from(frame.len()).unwrap()));
+                        taken += 4 + frame.len();
+                    }
+                    Err(end) => break end,
+                }
+            };
+            let rest = bytes.len() - taken;
+            match end {
+                FrameError::Io(_) => proptest::prop_assert_eq!(rest, 0),
+                FrameError::Truncated => proptest::prop_assert!(rest > 0),
+                FrameError::Length { declared, .. } => proptest::prop_assert!(declared == 0 || declared > max),
+            }
+        }
+    }
 }
