@@ -251,10 +251,7 @@ fn any_value_in_any_field_is_taken_or_named() {
             let value = parsed["it"].clone();
             let target = match section {
                 "" => &mut table,
-                name => match table.entry(name).or_insert(Table::new().into()) {
-                    Value::Table(table) => table,
-                    other => panic!("{other:?}"),
-                },
+                name => table.entry(name).or_insert(Table::new().into()).as_table_mut().unwrap(),
             };
             target.insert(field.to_owned(), value);
         }

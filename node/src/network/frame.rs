@@ -56,10 +56,8 @@ pub(super) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R, max: u32) -
 
 /// An end here is an end inside a frame.
 fn inside(read: io::Result<()>) -> Result<(), FrameError> {
-    read.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => FrameError::Truncated,
-        _ => error.into(),
-    })
+    let ended = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    read.map_err(|error| if ended(&error) { FrameError::Truncated } else { error.into() })
 }
 
 /// Writes the frames, gathered into writes of [`CHUNK`] bytes. `buffer` is scratch space that the caller keeps.
