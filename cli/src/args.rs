@@ -151,6 +151,8 @@ pub(crate) enum Command {
     Block(Block),
     /// The main job, end to end, on a network of its own: exit code 0 if all of it works.
     Demo(Demo),
+    /// The simulator: whole validators in virtual time, attacked. Exit code 2 safety, 3 liveness, 4 the simulator itself.
+    Sim(Sim),
     /// Completions for a shell, on standard output.
     #[command(after_help = "Example:
   epione completions bash > ~/.local/share/bash-completion/completions/epione")]
@@ -158,6 +160,49 @@ pub(crate) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What is simulated.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  epione sim --seed 17 --trace                 one run, a line for each transition
+  epione sim --seed 17 --print-schedule > 17   its plan, to be edited
+  epione sim --faults 17                       the run of an edited plan
+  epione sim --seeds 500 --jobs 2              many runs, and what they exercised")]
+pub(crate) struct Sim {
+    /// The seed from which everything follows. [default: 1]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// How many seeds to run.
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) from: u64,
+    /// Threads; the result does not depend on them.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) jobs: usize,
+    /// A line for each transition.
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Run the plan in this file instead of drawing one.
+    #[arg(long)]
+    pub(crate) faults: Option<PathBuf>,
+    /// Print the plan and do not run it.
+    #[arg(long)]
+    pub(crate) print_schedule: bool,
+    /// So many validators instead of a drawn number.
+    #[arg(long)]
+    pub(crate) nodes: Option<usize>,
+    /// So many certified heights instead of a drawn number.
+    #[arg(long)]
+    pub(crate) heights: Option<u64>,
+    /// Take Byzantine validators for honest ones: a run with one that does something must fail.
+    #[arg(long)]
+    pub(crate) canary: bool,
+    /// Do not look for a smaller plan that fails.
+    #[arg(long)]
+    pub(crate) no_shrink: bool,
 }
 
 /// Where a testnet lives.

@@ -11,6 +11,7 @@ mod ledger;
 mod node;
 mod receipt;
 mod record;
+mod sim;
 mod testnet;
 mod view;
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Sim(args) => sim::run_command(&args, json),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

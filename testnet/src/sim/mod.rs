@@ -21,11 +21,13 @@ pub mod crypto;
 pub mod disk;
 pub mod facts;
 pub mod invariants;
+pub mod many;
 pub mod net;
 pub mod node;
 pub mod plan;
 pub mod random;
 pub mod scenario;
+pub mod shrink;
 pub mod trace;
 pub mod workload;
 
