@@ -318,10 +318,10 @@ impl Chain {
         let state_root = kept.tree.apply(&changes);
         let header = Self::seal(block, state_root);
         let changes = changes.encode();
-        let mut batch = Self::batch_of(block, &header, &changes);
-        let stored = kept
-            .add_to(&mut batch, &*self.store, self.oldest_provable(block.height), changes.len())
-            .and_then(|()| Ok(self.store.apply(batch)?));
+        let stored = self.batch_of(block, &header, &changes).and_then(|mut batch| {
+            kept.add_to(&mut batch, &*self.store, self.oldest_provable(block.height), changes.len())?;
+            Ok(self.store.apply(batch)?)
+        });
         if let Err(error) = stored {
             *self.poisoned.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             return Err(error);
@@ -349,7 +349,7 @@ impl Chain {
         }
     }
 
-    fn batch_of(block: &NewBlock, header: &BlockHeader, changes: &[u8]) -> Batch {
+    fn batch_of(&self, block: &NewBlock, header: &BlockHeader, changes: &[u8]) -> Result<Batch, ChainError> {
         let height = block.height;
         let mut batch = Batch::new();
         batch.put(keys::at(keys::HEADER, height), codec::encode(&(header, block.log_position)));
@@ -357,14 +357,20 @@ impl Chain {
         put_chunked(&mut batch, keys::BATCH, height, &block.batch);
         put_chunked(&mut batch, keys::RECEIPTS, height, &codec::encode(&block.receipts));
         put_chunked(&mut batch, keys::CHANGES, height, changes);
-        // The first occurrence of an id keeps the index: a later one is a DUPLICATE (R10), found in its own block.
-        for receipt in
-            block.receipts.iter().filter(|receipt| receipt.outcome != Outcome::Refused(Refusal::Duplicate))
-        {
-            batch.put(keys::tx(receipt.tx_id), codec::encode(&(height, receipt.index)));
+        // The first occurrence of an id keeps the index (R10): a later one is refused as DUPLICATE, or as EXPIRED once
+        // its time has passed, and is found in its own block.
+        for receipt in &block.receipts {
+            let later = match receipt.outcome {
+                Outcome::Refused(Refusal::Duplicate) => true,
+                Outcome::Refused(Refusal::Expired) => self.locate(receipt.tx_id)?.is_some(),
+                Outcome::Ok | Outcome::Refused(_) => false,
+            };
+            if !later {
+                batch.put(keys::tx(receipt.tx_id), codec::encode(&(height, receipt.index)));
+            }
         }
         put_state(&mut batch, &block.writes);
-        batch
+        Ok(batch)
     }
 
     /// Stores a certificate of a block that is here.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use epione_types::codes::Refusal;
 use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::{
     Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, SignatureSet, TimestampMs, TxId,
@@ -58,6 +59,31 @@ pub(super) fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let sled = SledStore::open(dir.path(), 16 << 20).unwrap();
     (vec![Arc::new(MemoryStore::default()), Arc::new(sled)], dir)
+}
+
+#[test]
+fn the_first_receipt_of_an_id_stands_whatever_becomes_of_its_repetitions() {
+    let (stores, _dir) = stores();
+    for store in stores {
+        let chain = Chain::open(store, &origin()).unwrap();
+        let first = append(&chain, 1);
+        for (n, refusal) in [(2, Refusal::Duplicate), (3, Refusal::Expired)] {
+            let mut again = block(&chain, n);
+            again.receipts[0].tx_id = TxId([1; 32]);
+            again.receipts[0].outcome = Outcome::Refused(refusal);
+            chain.append(&again).unwrap();
+            let receipt = chain.receipt(TxId([1; 32])).unwrap().unwrap();
+            assert_eq!((receipt.height, receipt.outcome), (first.height, Outcome::Ok), "{refusal:?}");
+        }
+        // Too late at its first occurrence: that is its outcome, and the second changes it as little.
+        for n in [4, 5] {
+            let mut late = block(&chain, n);
+            late.receipts[0].tx_id = TxId([4; 32]);
+            late.receipts[0].outcome = Outcome::Refused(Refusal::Expired);
+            chain.append(&late).unwrap();
+            assert_eq!(chain.receipt(TxId([4; 32])).unwrap().unwrap().height, Height(4));
+        }
+    }
 }
 
 #[test]
