@@ -9,7 +9,7 @@
 //! says who that is, and a transaction carries its own signatures. The audience keeps a token of one chain from
 //! another. The signed text is base64url, so it can never be a transaction's or a vote's message, which begin with
 //! a tag that has `/` and zero bytes. Exactly this header and these four claims are accepted: no algorithm to
-//! choose, none to confuse. Tested below; used by the clients here and by the node.
+//! choose, none to confuse. Tested below and by `tests/hostile.rs`; used by the clients here and by the node.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -173,7 +173,9 @@ pub fn verify(token: &str, chain: ChainId, now: TimestampMs) -> Result<Caller, T
 }
 
 fn part<T: for<'de> Deserialize<'de>>(text: &str, error: TokenError) -> Result<T, TokenError> {
-    BASE64.decode(text).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(error)
+    // serde would take a list of the fields' values for the object.
+    let object = BASE64.decode(text).ok().filter(|bytes| bytes.starts_with(b"{"));
+    object.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(error)
 }
 
 #[cfg(test)]
@@ -247,6 +249,7 @@ mod tests {
             r#"{"alg":"EdDSA","typ":"JWT","kid":"1"}"#,
             r#"{"alg":"EdDSA"}"#,
             r#"{"alg":"EdDSA","alg":"EdDSA","typ":"JWT"}"#,
+            r#"["EdDSA","JWT"]"#,
             "null",
         ] {
             assert!(

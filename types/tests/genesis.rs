@@ -1,4 +1,5 @@
-//! A genesis that could never run is refused, with every fault at once; each limit itself is allowed.
+//! A genesis that could never run is refused, with every fault at once; each limit itself is allowed. Whatever stands in
+//! a genesis file is read or refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod samples;
@@ -8,7 +9,10 @@ use epione_types::genesis::{GenesisError, IN_FLIGHT_BYTES_MAX, MAX_GENESIS_BYTES
 use epione_types::id::OrgId;
 use epione_types::quorum::MAX_VALIDATORS;
 use epione_types::*;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use samples::{genesis, key, organisation, validators};
+use serde_json::{Value, json};
 
 const DAY: u64 = 86_400_000;
 
@@ -244,4 +248,109 @@ fn the_largest_genesis_fits_its_file() {
         })
         .collect();
     assert!(serde_json::to_vec_pretty(&it).unwrap().len() < MAX_GENESIS_BYTES);
+}
+
+// The file, from anybody.
+
+/// Every place of a JSON value, by its path.
+fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(object) => {
+            object.iter().for_each(|(key, value)| places(value, &format!("{path}/{key}"), found));
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, value)| places(value, &format!("{path}/{i}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What somebody may write in place of something else.
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<u16>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[0-9a-f]{0,70}".prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([[[]], {"": [null]}])),
+    ]
+}
+
+/// Reads a genesis as a node or client would; whether it can be used.
+fn usable(text: &[u8]) -> Result<bool, TestCaseError> {
+    let Ok(genesis) = serde_json::from_slice::<Genesis>(text) else { return Ok(false) };
+    let checked = genesis.check();
+    if let Err(GenesisError(faults)) = &checked {
+        // A few per entry of the file, whatever stands in it.
+        prop_assert!(!faults.is_empty() && faults.len() <= 20 + text.len() / 10);
+    }
+    let again = serde_json::to_vec(&genesis).expect("it was read");
+    prop_assert_eq!(
+        serde_json::from_slice::<Genesis>(&again).expect("and reads back").chain_id(),
+        genesis.chain_id()
+    );
+    let decoded = codec::decode::<Genesis>(&codec::encode(&genesis), MAX_GENESIS_BYTES);
+    prop_assert_eq!(decoded, Ok(genesis));
+    Ok(checked.is_ok())
+}
+
+proptest! {
+    #[test]
+    fn a_genesis_file_with_parts_exchanged_is_read_or_refused(changes in proptest::collection::vec((any::<Index>(), anything()), 1..4)) {
+        let mut file = serde_json::to_value(genesis()).unwrap();
+        for (place, value) in changes {
+            let mut paths = Vec::new();
+            places(&file, "", &mut paths);
+            *file.pointer_mut(&paths[place.index(paths.len())]).unwrap() = value;
+        }
+        usable(file.to_string().as_bytes())?;
+    }
+
+    #[test]
+    fn a_genesis_file_with_damaged_bytes_is_read_or_refused(flips in proptest::collection::vec((any::<Index>(), 0u8..8), 1..6), cut: Option<Index>) {
+        let mut text = serde_json::to_vec(&genesis()).unwrap();
+        for (at, bit) in flips {
+            let length = text.len();
+            text[at.index(length)] ^= 1 << bit;
+        }
+        let length = text.len();
+        text.truncate(cut.map_or(length, |cut| cut.index(length)));
+        let same = serde_json::from_slice::<Genesis>(&text).is_ok_and(|found| found == genesis());
+        let used = usable(&text)?;
+        // What can be used all the same is another chain, unless nothing was changed that means anything (a hex digit's case).
+        let other = serde_json::from_slice::<Genesis>(&text).is_ok_and(|found| found.chain_id() != genesis().chain_id());
+        prop_assert!(!used || same || other);
+    }
+}
+
+#[test]
+fn a_genesis_file_of_depth_doubles_or_unknown_words_is_refused() {
+    assert!(usable(&serde_json::to_vec(&genesis()).unwrap()).unwrap());
+    let text = serde_json::to_string(&genesis()).unwrap();
+    let depth = format!("{}{}", "[".repeat(MAX_GENESIS_BYTES / 2), "]".repeat(MAX_GENESIS_BYTES / 2));
+    let cases = [
+        depth,
+        text.replacen('{', "{\"version\":1,", 1),
+        text.replacen('{', "{\"colour\":1,", 1),
+        text.replacen("\"policy\":{", "\"policy\":{\"colour\":1,", 1),
+        text.replacen("\"params\":{", "\"params\":{\"window\":8,", 1),
+        format!("{text} x"),
+        text.replacen("\"window\":8", "\"window\":8.0", 1),
+        text.replacen("\"window\":8", "\"window\":-8", 1),
+        text.replacen("\"window\":8", "\"window\":18446744073709551616", 1),
+    ];
+    for case in cases {
+        assert!(
+            serde_json::from_str::<Genesis>(&case).is_err(),
+            "{}",
+            case.chars().take(300).collect::<String>()
+        );
+    }
 }

@@ -185,11 +185,14 @@ fn read_entries(bytes: &[u8]) -> Result<Vec<Entry>, FhirError> {
     if bytes.len() > MAX_BUNDLE_BYTES {
         return Err(Problem::TooLarge { found: bytes.len() }.at("bundle"));
     }
+    // serde_json looks only at what is not skipped.
+    let text =
+        core::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()).at("bundle"))?;
     // serde would take a list of the fields' values for the object.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
+    if !text.trim_ascii_start().starts_with('{') {
         return Err(OBJECT.at("bundle"));
     }
-    let bundle: BundleText<'_> = serde_json::from_slice(bytes).map_err(|error| shape(&error).at("bundle"))?;
+    let bundle: BundleText<'_> = serde_json::from_str(text).map_err(|error| shape(&error).at("bundle"))?;
     if bundle.resource_type != "Bundle" {
         return Err(Problem::Wanted("\"Bundle\"").at("resourceType"));
     }
@@ -226,6 +229,15 @@ const OBJECT: Problem = Problem::Wanted("an object as FHIR has it, each field on
 /// A parser's error on the outer shape, without its text.
 fn shape(error: &serde_json::Error) -> Problem {
     if error.is_data() { OBJECT } else { json::problem(error) }
+}
+
+/// JSON is UTF-8; `at` is the first byte that is not.
+fn not_utf8(bytes: &[u8], at: usize) -> Problem {
+    let before = bytes.get(..at).unwrap_or_default();
+    let (line, column) = before
+        .iter()
+        .fold((1, 1), |(line, column), byte| if *byte == b'\n' { (line + 1, 1) } else { (line, column + 1) });
+    Problem::NotJson { line, column }
 }
 
 /// Resource types are shown and counted, so nothing else may pass for one.
@@ -362,6 +374,9 @@ mod tests {
     fn what_is_no_bundle_is_refused() {
         let refusal = |text: &str| read_bundle(text.as_bytes(), &Tables::built_in(), None).unwrap_err();
         assert_eq!(refusal("{").problem, Problem::NotJson { line: 1, column: 1 });
+        let bytes = b"{\"resourceType\":\"Bundle\",\"type\":\"batch\",\n\"x\":\"\xff\"}";
+        let error = read_bundle(bytes, &Tables::built_in(), None).unwrap_err();
+        assert_eq!(error, Problem::NotJson { line: 2, column: 6 }.at("bundle"), "even where nobody looks");
         assert_eq!(refusal("[]"), OBJECT.at("bundle"));
         assert_eq!(refusal(r#" ["Bundle","batch",[]]"#), OBJECT.at("bundle"));
         assert_eq!(read(json!([["urn:x", {"resourceType": "Basic"}]])).unwrap_err(), OBJECT.at("entry[0]"));
