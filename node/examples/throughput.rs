@@ -62,6 +62,7 @@ async fn main() {
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             settings: Settings::default(),
+            pipeline: 1,
             store_cache_bytes: 64 << 20,
             inbox: 1_024,
         };

@@ -25,6 +25,7 @@
 //! | `limits.account_percent` | what one organisation may fill of its validator's part, 1 to 100 | 50 |
 //! | `limits.store_cache_mib` | page cache of the ledger, in MiB, 16 to 65536 | 96 |
 //! | `limits.consensus_log_mib` | length at which the consensus log is trimmed, in MiB, 128 to 65536 | 160 |
+//! | `limits.pipeline` | proposals under way before this node, as the primary, waits for full batches, 1 to 8; with 4, validators 25 ms apart and more save a quarter of the latency for several times the blocks | 1 |
 //!
 //! Tested in `config/tests.rs`.
 
@@ -106,6 +107,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Bounds of mempool and log.
     pub settings: Settings,
+    /// Proposals under way before the primary waits for full batches.
+    pub pipeline: u64,
     /// Page cache of the ledger, in bytes.
     pub store_cache_bytes: u64,
     /// Inputs that wait for the driver; whoever brings more waits. At least 1.
@@ -359,6 +362,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         ..Limits::default()
     };
     let store_cache_bytes = mib(limits.number("store_cache_mib", 96, 16, 65_536, faults));
+    let pipeline = limits.number("pipeline", 1, 1, 8, faults);
     let log_bytes_max = mib(limits.number("consensus_log_mib", 160, 128, 65_536, faults));
     limits.end(faults);
     top.end(faults);
@@ -399,6 +403,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         log_level,
         log_format,
         settings: Settings { pool, log_bytes_max },
+        pipeline,
         store_cache_bytes,
         inbox: INBOX,
         genesis,

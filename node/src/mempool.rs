@@ -112,6 +112,8 @@ enum State {
 struct Entry {
     tx: Checked,
     account: Account,
+    /// The client of this node whose transaction it is, whoever brought it first.
+    client: Option<Client>,
     arrival: u64,
     /// Monotone time since when all validators should have it.
     since: u64,
@@ -278,8 +280,10 @@ impl Pool {
     /// Takes in a transaction that room was reserved for. False, and the room given back, if it is here already.
     pub fn insert(&mut self, tx: Checked, account: Account, now: u64) -> bool {
         let (id, bytes) = (tx.id(), tx.signed.encoded_len());
+        let client = if let Account::Client(client) = account { Some(client) } else { None };
         if self.holds(&id) {
             self.release(account, bytes);
+            client.into_iter().for_each(|client| self.adopt(&id, client));
             return false;
         }
         self.checking = self.checking.saturating_sub(1);
@@ -287,10 +291,17 @@ impl Pool {
         self.arrivals += 1;
         self.by_arrival.insert(arrival, id);
         self.by_expiry.insert((tx.expires_at(), id));
-        let entry = Entry { tx, account, arrival, since: now, sent: now, state: State::Waiting };
+        let entry = Entry { tx, account, client, arrival, since: now, sent: now, state: State::Waiting };
         Self::enqueue(&mut self.waiting, &mut self.waiting_usage, &entry);
         self.entries.insert(id, entry);
         true
+    }
+
+    /// A transaction that is here, from a peer perhaps, is this client's too: it was accepted, and stays on offer (R24).
+    pub fn adopt(&mut self, id: &TxId, client: Client) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.client.get_or_insert(client);
+        }
     }
 
     fn enqueue(waiting: &mut Turns<Account, Senders>, usage: &mut Usage, entry: &Entry) {
@@ -481,8 +492,7 @@ impl Pool {
         let mut list = Vec::new();
         for id in self.by_arrival.values() {
             let Some(entry) = self.entries.get_mut(id) else { continue };
-            let mine = matches!(entry.account, Account::Client(_));
-            if mine != own || now.saturating_sub(entry.sent) < patience {
+            if entry.client.is_some() != own || now.saturating_sub(entry.sent) < patience {
                 continue;
             }
             bytes = bytes.saturating_add(entry.tx.signed.encoded_len());
@@ -497,10 +507,7 @@ impl Pool {
 
     /// Clients' transactions that are not delivered: what a durable log of them must still hold.
     pub fn unfinished(&self) -> impl Iterator<Item = (Client, &Checked)> + '_ {
-        self.entries.values().filter_map(|entry| match entry.account {
-            Account::Client(client) => Some((client, &entry.tx)),
-            Account::Peer(_) => None,
-        })
+        self.entries.values().filter_map(|entry| entry.client.map(|client| (client, &entry.tx)))
     }
 }
 

@@ -71,6 +71,8 @@ impl Record {
 pub struct PoolLog<D> {
     wal: Wal<D>,
     failing: bool,
+    /// Where the last write that failed would have gone.
+    failed_at: Option<u64>,
     unreadable: usize,
 }
 
@@ -80,8 +82,16 @@ impl<D: Disk> PoolLog<D> {
     /// # Errors
     /// [`WalError`]: damaged; what was accepted and not delivered may be lost if it is removed.
     pub fn open(disk: D) -> Result<(Self, Vec<(Client, SignedTx)>), WalError> {
+        Self::open_with(disk, CONFIG)
+    }
+
+    /// The same, with files of another size.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(disk: D, config: WalConfig) -> Result<(Self, Vec<(Client, SignedTx)>), WalError> {
         let (mut held, mut unreadable) = (Vec::new(), 0);
-        let wal = Wal::open(disk, CONFIG, |_, bytes| match Record::decode(bytes) {
+        let wal = Wal::open(disk, config, |_, bytes| match Record::decode(bytes) {
             Ok(record) => held.push((record.client, record.tx)),
             Err(_) => unreadable += 1,
         })?;
@@ -92,7 +102,7 @@ impl<D: Disk> PoolLog<D> {
                 "records of the durable mempool do not decode and are left out"
             );
         }
-        Ok((Self { wal, failing: false, unreadable }, held))
+        Ok((Self { wal, failing: false, failed_at: None, unreadable }, held))
     }
 
     /// Records that did not decode when the log was opened.
@@ -109,33 +119,43 @@ impl<D: Disk> PoolLog<D> {
     }
 
     fn write(&mut self, records: &[Vec<u8>]) -> bool {
+        let at = self.wal.next_index();
         let written = self.wal.repair().and_then(|()| self.wal.append_and_sync(records));
         match written {
             Ok(_) => self.failing = false,
-            Err(error) if !self.failing => {
-                warn!(%error, "accepted transactions are not durable here until this is repaired");
-                self.failing = true;
+            Err(error) => {
+                if !self.failing {
+                    warn!(%error, "accepted transactions are not durable here until this is repaired");
+                }
+                (self.failing, self.failed_at) = (true, Some(at));
             }
-            Err(_) => {}
         }
         !self.failing
     }
 
-    /// Writes what is still needed anew and drops everything before.
-    pub fn compact(&mut self, live: &[(Client, Checked)]) {
-        let from = self.wal.next_index();
+    /// Index that the next record gets.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.wal.next_index()
+    }
+
+    /// Writes what is still needed anew and drops what stands before `from`, whole files of it. What was appended since `live`
+    /// was gathered is not in it, and stays.
+    pub fn compact(&mut self, live: &[(Client, SignedTx)], from: u64) {
         let mut piece = Vec::new();
-        let (mut bytes, mut complete) = (0, true);
+        let mut bytes = 0;
         for (client, tx) in live {
-            let record = Record::new(*client, tx.signed.clone()).encode();
+            let record = Record::new(*client, tx.clone()).encode();
             bytes += record.len();
             piece.push(record);
             if bytes >= PIECE_BYTES {
-                complete &= self.write(&core::mem::take(&mut piece));
+                self.write(&core::mem::take(&mut piece));
                 bytes = 0;
             }
         }
-        complete &= self.write(&piece);
+        self.write(&piece);
+        // What could not be written since then is in neither: the files before may hold it.
+        let complete = self.failed_at.is_none_or(|at| at < from);
         if complete && let Err(error) = self.wal.trim_below(from) {
             warn!(%error, "old files of the pool stay");
         }
@@ -165,7 +185,8 @@ mod tests {
         assert!(!log.append(txs[2..].iter().map(|tx| (client, tx))), "not durable, and it says so");
         disk.heal();
         assert!(log.append(txs[2..].iter().map(|tx| (client, tx))));
-        log.compact(&[(client, txs[1].clone()), (Client::Patients, txs[2].clone())]);
+        let live = [(client, txs[1].signed.clone()), (Client::Patients, txs[2].signed.clone())];
+        log.compact(&live, log.end());
         let (_, held) = PoolLog::open(log.close()).unwrap();
         // Only whole files go; what comes back too often is recognised at the door.
         assert!(held.contains(&(client, txs[1].signed.clone())));
@@ -183,7 +204,7 @@ mod tests {
         for _ in 0..fills_a_file {
             assert!(log.append(core::iter::repeat_n((client, &done), per_append)));
         }
-        log.compact(&[(client, live.clone())]);
+        log.compact(&[(client, live.signed.clone())], log.end());
         let (_, held) = PoolLog::open(log.close()).unwrap();
         assert!(held.len() < fills_a_file * per_append);
         assert_eq!(held.last(), Some(&(client, live.signed.clone())));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use epione_consensus::{Evidence, Payload, Wal};
-use epione_types::{BlockHeader, Certificate, Hash, Height, TimestampMs, TxId, ValidatorIndex};
+use epione_types::{BlockHeader, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex};
 
 use crate::mempool::{Account, Client, Full};
 use crate::network::Class;
@@ -79,8 +79,13 @@ pub enum Job {
     Keep(Evidence),
     /// Make everything stored so far survive a power cut.
     SyncStore,
-    /// Write the durable pool anew with only these.
-    CompactPool(Vec<(Client, Checked)>),
+    /// Write the durable pool anew: only these, and whatever was logged from `from` on, are needed.
+    CompactPool {
+        /// Everything that was accepted, is not finished, and was logged before `from`.
+        live: Vec<(Client, SignedTx)>,
+        /// Where the log ended at the last answer to a check that `live` knows of.
+        from: u64,
+    },
     /// Read blocks for a peer.
     ReadBlocks {
         /// Who asks.
@@ -106,7 +111,7 @@ impl Job {
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Check(_) | Self::Validate(_) | Self::CompactPool(_) => Lane::Verify,
+            Self::Check(_) | Self::Validate(_) | Self::CompactPool { .. } => Lane::Verify,
             Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
             Self::ReadBlocks { .. } | Self::ReadBatch { .. } => Lane::Serve,
         }
@@ -117,7 +122,12 @@ impl Job {
 #[derive(Debug)]
 pub enum Answer {
     /// Of [`Job::Check`].
-    Checked(Vec<Verdict>),
+    Checked {
+        /// On each.
+        verdicts: Vec<Verdict>,
+        /// Where the durable pool's log ended then: what these are is logged below.
+        logged: u64,
+    },
     /// Of [`Job::Validate`]: the transactions, or why the batch is invalid.
     Validated {
         /// Which batch.

@@ -248,7 +248,8 @@ impl Node {
         let (lanes, mut threads) = threads::start(verify, write, serve, &inbox, &set).map_err(task)?;
         let links = Links(network.clone());
         let mut driver: Driver<Real> =
-            Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215);
+            Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215)
+                .with_pipeline(config.pipeline);
         let begun = Instant::now();
         driver.start(step, 0, wall_clock());
         if !held.is_empty() {

@@ -74,10 +74,13 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
     /// Does a job of [`crate::ports::Lane::Verify`].
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         match job {
-            Job::Check(candidates) => Some(Answer::Checked(self.check(candidates))),
+            Job::Check(candidates) => {
+                let verdicts = self.check(candidates);
+                Some(Answer::Checked { verdicts, logged: self.pool.end() })
+            }
             Job::Validate(payload) => Some(self.validate(&payload)),
-            Job::CompactPool(live) => {
-                self.pool.compact(&live);
+            Job::CompactPool { live, from } => {
+                self.pool.compact(&live, from);
                 None
             }
             Job::Execute { .. }
@@ -183,7 +186,7 @@ impl WriteLane {
             Job::SyncStore => self.done(Chain::sync).map(|height| Some(Answer::Synced(height))),
             Job::Check(_)
             | Job::Validate(_)
-            | Job::CompactPool(_)
+            | Job::CompactPool { .. }
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. } => Ok(None),
         };
@@ -223,7 +226,7 @@ impl ServeLane {
             | Job::Certify(_)
             | Job::Keep(_)
             | Job::SyncStore
-            | Job::CompactPool(_) => return None,
+            | Job::CompactPool { .. } => return None,
         };
         let frame = found.unwrap_or_else(|error| {
             warn!(%error, "a peer could not be served");

@@ -282,6 +282,36 @@ fn slow_lanes_have_their_measure_of_jobs_and_the_rest_waits() {
     cluster.check();
 }
 
+/// A transaction every 10 ms for two seconds, validators 50 ms apart: how long each took in the mean, in ms, and in how many
+/// blocks they stand.
+fn steady(pipeline: u64) -> (u64, u64) {
+    let mut cluster = Cluster::apart(4, 50, pipeline);
+    let (mut open, mut took) = (Vec::new(), Vec::new());
+    for round in 0..1_000 {
+        if round < 200 {
+            let tx = cluster.patient(round);
+            open.extend(cluster.hand_in(0, vec![tx]).into_iter().map(|id| (round, id)));
+        }
+        cluster.run(10);
+        open.retain(|(since, id)| {
+            let waits = cluster.receipt(0, id).is_none();
+            took.extend((!waits).then_some((round - since) as u64 * 10));
+            waits
+        });
+    }
+    assert!(open.is_empty());
+    cluster.check();
+    (took.iter().sum::<u64>() / took.len() as u64, cluster.node(0).head().height.0)
+}
+
+#[test]
+fn a_busy_pipeline_lets_batches_grow_and_a_deeper_one_trades_blocks_for_latency() {
+    let (shallow, deep) = (steady(1), steady(4));
+    assert!(shallow.1 < 30, "{shallow:?}: many in a block");
+    assert!(deep.1 > 2 * shallow.1, "{shallow:?} {deep:?}");
+    assert!(deep.0 * 10 < shallow.0 * 9, "{shallow:?} {deep:?}: a tenth sooner at least");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {

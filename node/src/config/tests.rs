@@ -204,6 +204,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("limits", "account_percent"),
     ("limits", "store_cache_mib"),
     ("limits", "consensus_log_mib"),
+    ("limits", "pipeline"),
 ];
 
 /// A configuration that runs, or at least one fault, each with words and none without end.

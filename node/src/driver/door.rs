@@ -5,7 +5,7 @@ use tracing::debug;
 
 use super::{Driver, Ports};
 use crate::conduct::Offence;
-use crate::mempool::{Account, Known};
+use crate::mempool::{Account, Client, Known};
 use crate::ports::{
     Admitted, Candidate, Found, Job, Origin, Refused, Reply, Transport as _, Verdict, Workers as _,
 };
@@ -50,6 +50,8 @@ impl<P: Ports> Driver<P> {
                 Err(Refused::Full(_) | Refused::Unavailable(_)) => {
                     return self.held.push_front((client, parsed.signed.clone()));
                 }
+                // A peer brought it back first: it is still this client's, and stays durable.
+                Ok(Some(Admitted::Pending)) => self.pool.adopt(&parsed.id(), client),
                 Ok(Some(_)) | Err(_) => {}
             }
         }
@@ -112,8 +114,9 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    pub(super) fn on_checked(&mut self, verdicts: Vec<Verdict>) {
+    pub(super) fn on_checked(&mut self, verdicts: Vec<Verdict>, logged: u64) {
         self.checking = self.checking.saturating_sub(1);
+        self.pool_end = logged;
         let mut forward = Vec::new();
         for Verdict { origin, bytes, found } in verdicts {
             let account = origin.account();
@@ -176,9 +179,20 @@ impl<P: Ports> Driver<P> {
         }
         // The durable pool holds more that is finished than the pool has room for: it is written anew.
         if self.pool_logged > self.settings.pool.txs_max.saturating_add(self.pool.size().txs) {
-            let live: Vec<_> = self.pool.unfinished().map(|(client, tx)| (client, tx.clone())).collect();
+            let live = self.accepted();
             self.pool_logged = live.len();
-            self.workers.start(Job::CompactPool(live));
+            self.workers.start(Job::CompactPool { live, from: self.pool_end });
         }
+    }
+
+    /// Everything that a client was told is durable and that is not finished, but for what checks under way have written.
+    fn accepted(&self) -> Vec<(Client, SignedTx)> {
+        let pool = self.pool.unfinished().map(|(client, tx)| (client, tx.signed.clone()));
+        // Out of the durable pool after a restart, and on the way back in.
+        let returning = self.candidates.iter().filter_map(|candidate| match &candidate.origin {
+            Origin::Client(Account::Client(client), _) => Some((*client, candidate.parsed.signed.clone())),
+            Origin::Client(Account::Peer(_), _) | Origin::Peer(_) => None,
+        });
+        pool.chain(self.held.iter().cloned()).chain(returning).collect()
     }
 }

@@ -26,6 +26,7 @@ impl<P: Ports> Driver<P> {
                     None => self.pool.delivered(payload.batch().txs().iter().map(epione_types::SignedTx::id)),
                 }
                 self.executing += 1;
+                self.delivered = height;
                 let position = self.log.position();
                 self.workers.start(Job::Execute { height, payload, txs, position });
             }
@@ -110,7 +111,7 @@ impl<P: Ports> Driver<P> {
 
     pub(super) fn on_answer(&mut self, answer: Answer, step: &mut Step) {
         match answer {
-            Answer::Checked(verdicts) => self.on_checked(verdicts),
+            Answer::Checked { verdicts, logged } => self.on_checked(verdicts, logged),
             Answer::Validated { digest, result } => {
                 self.validating = self.validating.saturating_sub(1);
                 self.validate_next();

@@ -171,6 +171,10 @@ pub struct Driver<P: Ports> {
     checked: HashMap<Hash, Vec<Checked>>,
     checked_order: VecDeque<Hash>,
     executing: usize,
+    /// The highest height that was handed to execution.
+    delivered: Height,
+    /// Proposals under way up to which another one need not be full.
+    pipeline: u64,
     /// Until this height is executed again, peers are not listened to.
     restoring: Option<Height>,
     /// When something in the state next waits for time.
@@ -188,6 +192,8 @@ pub struct Driver<P: Ports> {
     log_bytes_max: u64,
     /// Transactions written to the durable pool since it was compacted.
     pool_logged: usize,
+    /// Where its log ended at the last answer to a check: what checks under way write stands there or after.
+    pool_end: u64,
     last_resend: u64,
     last_report: u64,
     fault: Option<String>,
@@ -226,6 +232,8 @@ impl<P: Ports> Driver<P> {
             checked: HashMap::new(),
             checked_order: VecDeque::new(),
             executing: 0,
+            delivered: waiting.delivered,
+            pipeline: 1,
             deadline,
             asked: None,
             batch_turn: 0,
@@ -235,12 +243,20 @@ impl<P: Ports> Driver<P> {
             trim: Trim::Idle,
             log_bytes_max: settings.log_bytes_max,
             pool_logged: 0,
+            pool_end: 0,
             last_resend: 0,
             last_report: 0,
             fault: None,
             alarms: VecDeque::new(),
             settings,
         }
+    }
+
+    /// As the primary, lets so many proposals be under way before it waits for full batches (decision 2). 1 unless told.
+    #[must_use]
+    pub fn with_pipeline(mut self, proposals: u64) -> Self {
+        self.pipeline = proposals.max(1);
+        self
     }
 
     /// Performs the first step: the birth record, or what a restart says and executes again. Before any input.
@@ -316,7 +332,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// The primary's part (R7): an idle pipeline takes whatever there is, a busy one only full batches.
+    /// The primary's part (R7): an idle pipeline takes whatever there is, a busy one lets the batch grow (decision 2).
     fn propose(&mut self, step: &mut Step) {
         let params = self.replica.config().set.params.clone();
         let (txs_max, bytes_max) =
@@ -325,8 +341,9 @@ impl<P: Ports> Driver<P> {
             let Some(opening) = self.replica.opening() else { return };
             let (txs, bytes) = self.pool.waiting();
             let full = txs >= txs_max || bytes.saturating_add(epione_types::tx::MAX_TX_BYTES) >= bytes_max;
-            // Behind a block that waits for execution another one would only wait: the batch grows meanwhile.
-            let idle = opening.idle && self.executing <= 1;
+            let under_way = opening.height.0.saturating_sub(self.delivered.0).saturating_sub(1);
+            // Behind blocks that wait for execution another one would only wait: the batch grows meanwhile.
+            let idle = (opening.idle || under_way < self.pipeline) && self.executing as u64 <= self.pipeline;
             // Until the entering of a view is performed, its lapsed offers are not waiting yet.
             if opening.view != self.entered || txs == 0 || !(idle || full) {
                 return;

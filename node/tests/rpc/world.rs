@@ -86,6 +86,7 @@ fn config(
         log_level: "info".to_owned(),
         log_format: LogFormat::Text,
         settings: Settings::default(),
+        pipeline: 1,
         store_cache_bytes: 16 << 20,
         inbox: 1_024,
     }

@@ -131,6 +131,10 @@ struct World {
     kept: RefCell<Option<Vec<(Class, Bytes)>>>,
     /// Frames on the consensus streams, by sender.
     spoken: RefCell<Vec<usize>>,
+    /// From one node to another, in ms.
+    delay: Cell<u64>,
+    /// Proposals under way before batches must be full.
+    pipeline: Cell<u64>,
     /// Lanes do one job in four rounds.
     slow: Cell<bool>,
     /// In whose name frames were injected.
@@ -161,7 +165,13 @@ impl World {
         if let Some(kept) = &mut *self.kept.borrow_mut() {
             kept.push((class, bytes.clone()));
         }
-        self.flights.borrow_mut().push_back(Flight { at: self.now.get() + ROUND, from, to, class, bytes });
+        self.flights.borrow_mut().push_back(Flight {
+            at: self.now.get() + self.delay.get().max(ROUND),
+            from,
+            to,
+            class,
+            bytes,
+        });
     }
 }
 
@@ -284,7 +294,8 @@ impl Node {
         let write = WriteLane::new(chain.clone(), set, feed.clone()).unwrap();
         let jobs = Jobs::default();
         let wire = Wire { me, world: world.clone() };
-        let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215);
+        let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215)
+            .with_pipeline(world.pipeline.get());
         let now = world.now.get();
         driver.start(step, now, TimestampMs(START + now));
         driver.offer_again(held);
@@ -340,8 +351,20 @@ impl Cluster {
         Self::with(n, Settings { pool, ..Settings::default() })
     }
 
+    /// Nodes `delay` ms apart, whose primaries have so many proposals under way.
+    pub fn apart(n: usize, delay: u64, pipeline: u64) -> Self {
+        let world = World { n, ..World::default() };
+        world.delay.set(delay);
+        world.pipeline.set(pipeline);
+        Self::start(world, Settings::default())
+    }
+
     fn with(n: usize, settings: Settings) -> Self {
-        let world = Rc::new(World { n, ..World::default() });
+        Self::start(World { n, ..World::default() }, settings)
+    }
+
+    fn start(world: World, settings: Settings) -> Self {
+        let (n, world) = (world.n, Rc::new(world));
         *world.isolated.borrow_mut() = vec![false; n];
         *world.spoken.borrow_mut() = vec![0; n];
         world.one_in.set(u64::MAX);
