@@ -2,6 +2,8 @@
 //! and an execution that is a plain hash chain. After every step the invariants I1 and I2 are checked.
 #![allow(dead_code, reason = "each test binary uses its own part of the cluster")]
 
+pub(crate) mod forge;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
