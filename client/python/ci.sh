@@ -8,7 +8,9 @@ venv="$root/target/python-client"
   echo "python3 has no venv module: install it (Debian: apt-get install python3-venv)" >&2
   exit 1
 }
-"$venv/bin/pip" install --quiet --requirement "$root/client/python/requirements.txt"
+# Nothing but what is written down there, and all of it.
+"$venv/bin/pip" install --quiet --no-deps --requirement "$root/client/python/requirements.txt"
+"$venv/bin/pip" check >/dev/null
 PATH="$venv/bin:$PATH" "$root/client/python/generate.sh"
 
 cargo build --release --manifest-path "$root/Cargo.toml"
