@@ -11,6 +11,7 @@ use epione_types::codes::Refusal;
 use epione_types::{BlockHeader, Height, Outcome, Receipt, SignedTx, TimestampMs, TxId};
 
 use super::invariants::Check;
+use super::plan::Nodes;
 
 /// A transaction that some client made.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct Submission {
     pub expires_at: TimestampMs,
     /// A signature on it is not valid.
     pub forged: bool,
-    /// An honest node has said that it took it and will not forget.
-    pub taken: Option<usize>,
+    /// Honest nodes that said that they took it and will not forget.
+    pub taken: Nodes,
     /// A client has an answer that is final.
     pub answer: Option<Answer>,
     /// When it was submitted last, in microseconds.
@@ -176,7 +177,7 @@ impl Oracle {
             }
             Ok(admitted) => {
                 if *admitted == (Admitted::New { durable: true }) {
-                    submission.taken = Some(node);
+                    submission.taken.0 |= Nodes::one(node).0;
                 }
                 Ok(true)
             }

@@ -947,7 +947,7 @@ impl<'a> Cluster<'a> {
             account,
             expires_at,
             forged,
-            taken: None,
+            taken: Nodes::default(),
             answer: None,
             tried: 0,
         })
@@ -1113,12 +1113,11 @@ impl<'a> Cluster<'a> {
                 }
             }
         }
-        let open = self.oracle.all().iter().find(|one| one.taken.is_some() && !self.oracle.is_over(one));
-        if let Some(open) = open {
-            return Some(format!(
-                "transaction {} was taken by node {:?} and is in no block",
-                open.id, open.taken
-            ));
+        // What only a node took that has lost its log since is lost with it.
+        let good: Nodes = self.good().map(|(_, one)| one.who).collect();
+        let open = |one: &&Submission| one.taken.0 & good.0 != 0 && !self.oracle.is_over(one);
+        if let Some(open) = self.oracle.all().iter().find(open) {
+            return Some(format!("transaction {} was taken by nodes {} and is in no block", open.id, open.taken));
         }
         let heads: BTreeMap<usize, (Height, Height)> = self
             .good()

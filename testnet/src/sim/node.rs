@@ -219,7 +219,7 @@ pub struct Process {
     pub waits: Vec<(u64, Wait)>,
     /// Jobs that wait, by lane.
     pub jobs: [VecDeque<Job>; 3],
-    /// Height that it had reached before it started, by its log.
+    /// Height that was certified before it started, by its log.
     restores: Height,
     words: Arc<Mutex<Vec<WordTo>>>,
     feed: Arc<Feed>,
@@ -269,11 +269,11 @@ impl Process {
         let config =
             start::config(&common.genesis, &signer.public_key()).map_err(|error| why(error.to_string()))?;
         let facts = records.iter().flat_map(|record| Fact::of_record(me, record)).collect();
-        let certified_in_log = records.iter().filter_map(|record| match record {
+        let restores = records.iter().filter_map(|record| match record {
             Record::Certified(certificate) => Some(certificate.height),
             _ => None,
         });
-        let certified_in_log = certified_in_log.max().unwrap_or(Height::ZERO);
+        let restores = restores.max().unwrap_or(Height::ZERO);
         let started = if records.is_empty() {
             if machine.born {
                 return Err(why(start::ResumeError::NoLog.to_string())); // R25
@@ -283,7 +283,6 @@ impl Process {
             start::resume(&chain, config, signer, records, log.position())
         };
         let (replica, step) = started.map_err(|error| why(error.to_string()))?;
-        let restores = replica.waiting().delivered.max(certified_in_log);
 
         let head = chain.head();
         let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
@@ -330,7 +329,7 @@ impl Process {
     /// Is its ledger back where its log knows it was?
     #[must_use]
     pub fn is_restored(&self) -> bool {
-        self.driver.replica().tip().height >= self.restores
+        self.driver.replica().low() >= self.restores
     }
 
     /// One turn of the driver's loop.

@@ -259,7 +259,7 @@ impl Plan {
     fn draw_sizes(&mut self, random: &mut Rng) {
         if random.below(REAL_SIGNATURES_ONE_IN) == 0 {
             self.scheme = Scheme::Ed25519;
-            self.heights = self.heights.min(40);
+            self.heights = self.heights.min(if self.n <= 7 { 40 } else { 12 });
         }
         self.params.window = *random.pick(&[2, 4, 8, 8, 16]);
         self.params.view_timeout_ms = *random.pick(&[200, 500, 500, 1_000]);

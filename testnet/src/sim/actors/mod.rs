@@ -6,8 +6,17 @@
 //!
 //! A new actor is a file here, a variant of [`ActorKind`] and a line in [`ActorKind::make`].
 
+mod censor;
+mod corrupt_server;
 mod equivocator;
+mod flooder;
+mod liar;
+mod replayer;
+mod selective;
 mod silent;
+mod slow_primary;
+mod twin;
+mod withholder;
 
 use bytes::Bytes;
 use epione_consensus::{Message, SignedVote, Vote};
@@ -26,11 +35,29 @@ pub enum ActorKind {
     Silent,
     /// Says one thing to some and another to others.
     Equivocator,
+    /// Speaks to some and not to others.
+    Selective,
+    /// Sends whatever fills memory or moves others too far.
+    Flooder,
+    /// Says everything again that was ever said.
+    Replayer,
+    /// Lies in view changes.
+    Liar,
+    /// Keeps batches to itself.
+    Withholder,
+    /// Proposes everything but what some want.
+    Censor,
+    /// Is as late as it dares.
+    SlowPrimary,
+    /// Lives twice.
+    Twin,
+    /// Serves blocks that are none.
+    CorruptServer,
 }
 
 impl ActorKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Silent, Self::Equivocator];
+    pub const ALL: [Self; 11] = [Self::Silent, Self::Equivocator, Self::Selective, Self::Flooder, Self::Replayer, Self::Liar, Self::Withholder, Self::Censor, Self::SlowPrimary, Self::Twin, Self::CorruptServer];
 
     /// Its name in a plan.
     #[must_use]
@@ -38,6 +65,15 @@ impl ActorKind {
         match self {
             Self::Silent => "silent",
             Self::Equivocator => "equivocator",
+            Self::Selective => "selective",
+            Self::Flooder => "flooder",
+            Self::Replayer => "replayer",
+            Self::Liar => "liar",
+            Self::Withholder => "withholder",
+            Self::Censor => "censor",
+            Self::SlowPrimary => "slow-primary",
+            Self::Twin => "twin",
+            Self::CorruptServer => "corrupt-server",
         }
     }
 
@@ -45,6 +81,15 @@ impl ActorKind {
         match self {
             Self::Silent => Box::new(silent::Silent),
             Self::Equivocator => Box::<equivocator::Equivocator>::default(),
+            Self::Selective => Box::<selective::Selective>::default(),
+            Self::Flooder => Box::<flooder::Flooder>::default(),
+            Self::Replayer => Box::<replayer::Replayer>::default(),
+            Self::Liar => Box::<liar::Liar>::default(),
+            Self::Withholder => Box::new(withholder::Withholder),
+            Self::Censor => Box::<censor::Censor>::default(),
+            Self::SlowPrimary => Box::new(slow_primary::SlowPrimary),
+            Self::Twin => Box::<twin::Twin>::default(),
+            Self::CorruptServer => Box::new(corrupt_server::CorruptServer),
         }
     }
 }
@@ -107,11 +152,16 @@ impl Stage<'_> {
         (0..self.set.len()).filter(move |other| *other != me)
     }
 
+    /// Its place in the set.
+    #[must_use]
+    pub fn index(&self) -> ValidatorIndex {
+        ValidatorIndex(u16::try_from(self.me).unwrap_or(u16::MAX))
+    }
+
     /// Signs a vote with its key.
     #[must_use]
     pub fn sign(&self, vote: Vote) -> SignedVote {
-        let from = ValidatorIndex(u16::try_from(self.me).unwrap_or(u16::MAX));
-        vote.sign(self.chain, from, self.signer)
+        vote.sign(self.chain, self.index(), self.signer)
     }
 
     /// It did something that no honest node does.
@@ -146,4 +196,31 @@ pub trait Actor {
 
     /// Time passes.
     fn tick(&mut self, _stage: &mut Stage<'_>) {}
+}
+
+/// Where the others are, as far as their frames tell.
+#[derive(Debug, Default)]
+struct Watch {
+    view: u64,
+    height: u64,
+}
+
+impl Watch {
+    /// Statuses are enough: everybody sends them all the time.
+    fn see(&mut self, bytes: &Bytes) {
+        if bytes.first() == Some(&0)
+            && let Ok(Frame::Message(Message::Status(status))) = Frame::decode(bytes)
+        {
+            self.view = status.body.view.0;
+            self.height = self.height.max(status.body.low.0);
+        }
+    }
+}
+
+/// The bytes with one part of them replaced by another of equal length.
+fn overwrite(bytes: &[u8], part: &[u8], by: &[u8]) -> Option<Vec<u8>> {
+    let at = bytes.windows(part.len()).position(|window| window == part)?;
+    let mut changed = bytes.to_vec();
+    changed.get_mut(at..at + part.len())?.copy_from_slice(by);
+    Some(changed)
 }

@@ -1,0 +1,75 @@
+//! Serves blocks and batches that are not what was asked for: swapped bodies, broken chains, certificates that are none.
+
+use bytes::Bytes;
+use epione_consensus::{BlocksAnswer, Message};
+use epione_node::network::Class;
+use epione_node::wire::Frame;
+use epione_types::{Batch, codec};
+
+use super::{Actor, Stage};
+
+#[derive(Debug)]
+pub(super) struct CorruptServer;
+
+fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnswer> {
+    let blocks = answer.blocks.len();
+    let at = stage.random.index(blocks);
+    match stage.random.below(9) {
+        0 => answer.blocks[at].batch = codec::encode(&Batch::Null).into(),
+        1 => {
+            let other = answer.blocks[stage.random.index(blocks)].batch.clone();
+            answer.blocks[at].batch = other;
+        }
+        2 => answer.blocks[at].header.state_root.0[0] ^= 1,
+        3 => drop(answer.blocks.remove(at)),
+        4 => answer.blocks.swap(0, blocks - 1),
+        5 => answer.certificate.height = answer.certificate.height.next(),
+        6 => {
+            // One bad signature among good ones.
+            let spoil = answer.certificate.signatures.iter().map(|(who, mut signature)| {
+                signature.0[1] ^= u8::from(who.get() % 2 == 0);
+                (who, signature)
+            });
+            answer.certificate.signatures = spoil.collect();
+        }
+        7 => answer.blocks.clear(),
+        _ => return None, // says nothing
+    }
+    Some(answer)
+}
+
+impl Actor for CorruptServer {
+    fn outbound(&mut self, stage: &mut Stage<'_>, _: usize, to: usize, class: Class, bytes: Bytes) {
+        match Frame::decode(&bytes) {
+            Ok(Frame::Blocks(answer)) if !answer.blocks.is_empty() => {
+                stage.deed();
+                if let Some(answer) = corrupt(stage, answer) {
+                    stage.frame(to, &Frame::Blocks(answer));
+                }
+            }
+            Ok(Frame::Message(Message::Batch(batch))) => {
+                stage.deed();
+                let mut bytes = batch.to_vec();
+                let at = stage.random.index(bytes.len());
+                bytes[at] ^= 1;
+                let sent = if stage.random.chance(500) { bytes.into() } else { batch };
+                stage.message(to, Message::Batch(sent));
+            }
+            Ok(Frame::Message(Message::Certificate(mut certificate))) if stage.random.chance(300) => {
+                stage.deed();
+                certificate.height = certificate.height.next();
+                stage.message(to, Message::Certificate(certificate));
+            }
+            _ => stage.send(to, class, bytes),
+        }
+    }
+
+    /// It has more blocks than anybody asked for.
+    fn inbound(&mut self, stage: &mut Stage<'_>, _: usize, from: usize, _: Class, bytes: &Bytes) -> bool {
+        if bytes.first() == Some(&3) && stage.random.chance(300) {
+            stage.deed();
+            stage.frame(from, &Frame::FetchBlocks { from: epione_types::Height(1), to: epione_types::Height(u64::MAX) });
+        }
+        true
+    }
+}
