@@ -1117,7 +1117,10 @@ impl<'a> Cluster<'a> {
         let good: Nodes = self.good().map(|(_, one)| one.who).collect();
         let open = |one: &&Submission| one.taken.0 & good.0 != 0 && !self.oracle.is_over(one);
         if let Some(open) = self.oracle.all().iter().find(open) {
-            return Some(format!("transaction {} was taken by nodes {} and is in no block", open.id, open.taken));
+            return Some(format!(
+                "transaction {} was taken by nodes {} and is in no block",
+                open.id, open.taken
+            ));
         }
         let heads: BTreeMap<usize, (Height, Height)> = self
             .good()

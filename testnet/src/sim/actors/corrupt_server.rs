@@ -68,7 +68,10 @@ impl Actor for CorruptServer {
     fn inbound(&mut self, stage: &mut Stage<'_>, _: usize, from: usize, _: Class, bytes: &Bytes) -> bool {
         if bytes.first() == Some(&3) && stage.random.chance(300) {
             stage.deed();
-            stage.frame(from, &Frame::FetchBlocks { from: epione_types::Height(1), to: epione_types::Height(u64::MAX) });
+            stage.frame(
+                from,
+                &Frame::FetchBlocks { from: epione_types::Height(1), to: epione_types::Height(u64::MAX) },
+            );
         }
         true
     }

@@ -67,8 +67,13 @@ impl Flooder {
 
     fn view_change(&self, stage: &mut Stage<'_>) -> Message {
         let view = View(Self::far(stage, self.watch.view.saturating_add(1)));
-        let change =
-            ViewChange { epoch: stage.set.epoch, view, certificate: None, prepared: Vec::new(), reason: Vec::new() };
+        let change = ViewChange {
+            epoch: stage.set.epoch,
+            view,
+            certificate: None,
+            prepared: Vec::new(),
+            reason: Vec::new(),
+        };
         Message::ViewChange(Box::new(change.sign(stage.chain, stage.index(), stage.signer)))
     }
 

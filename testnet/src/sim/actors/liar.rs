@@ -24,7 +24,8 @@ impl Liar {
             3 => {
                 // A prepared certificate with another digest, which nobody signed.
                 if let Some(one) = body.prepared.last_mut() {
-                    one.pre_prepare.vote.digest = Domain::new("epione/sim-lie").hash(&one.pre_prepare.vote.digest.0);
+                    one.pre_prepare.vote.digest =
+                        Domain::new("epione/sim-lie").hash(&one.pre_prepare.vote.digest.0);
                 }
             }
             4 => {
@@ -93,7 +94,9 @@ impl Actor for Liar {
             Ok(Frame::Message(Message::ViewChange(signed))) if signed.from.get() == stage.me => {
                 Self::change(stage, signed.body)
             }
-            Ok(Frame::Message(Message::NewView(signed))) if signed.from.get() == stage.me && stage.random.chance(600) => {
+            Ok(Frame::Message(Message::NewView(signed)))
+                if signed.from.get() == stage.me && stage.random.chance(600) =>
+            {
                 Self::new_view(stage, signed.body)
             }
             _ => return stage.send(to, class, bytes),
@@ -108,8 +111,13 @@ impl Actor for Liar {
             return;
         }
         let view = View(self.watch.view + stage.random.within(1, 3));
-        let change =
-            ViewChange { epoch: stage.set.epoch, view, certificate: None, prepared: Vec::new(), reason: Vec::new() };
+        let change = ViewChange {
+            epoch: stage.set.epoch,
+            view,
+            certificate: None,
+            prepared: Vec::new(),
+            reason: Vec::new(),
+        };
         let signed: Signed<ViewChange> = change.sign(stage.chain, stage.index(), stage.signer);
         for to in stage.others() {
             stage.deed();

@@ -57,7 +57,19 @@ pub enum ActorKind {
 
 impl ActorKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [Self::Silent, Self::Equivocator, Self::Selective, Self::Flooder, Self::Replayer, Self::Liar, Self::Withholder, Self::Censor, Self::SlowPrimary, Self::Twin, Self::CorruptServer];
+    pub const ALL: [Self; 11] = [
+        Self::Silent,
+        Self::Equivocator,
+        Self::Selective,
+        Self::Flooder,
+        Self::Replayer,
+        Self::Liar,
+        Self::Withholder,
+        Self::Censor,
+        Self::SlowPrimary,
+        Self::Twin,
+        Self::CorruptServer,
+    ];
 
     /// Its name in a plan.
     #[must_use]

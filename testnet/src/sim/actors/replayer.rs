@@ -39,7 +39,9 @@ impl Actor for Replayer {
 
     fn tick(&mut self, stage: &mut Stage<'_>) {
         for _ in 0..stage.random.below(A_TICK) {
-            let Some((class, bytes)) = self.kept.get(stage.random.index(self.kept.len())).cloned() else { return };
+            let Some((class, bytes)) = self.kept.get(stage.random.index(self.kept.len())).cloned() else {
+                return;
+            };
             let to = stage.random.index(stage.set.len());
             stage.send(to, class, bytes);
             stage.deed();
