@@ -344,21 +344,17 @@ impl Replica {
         }
     }
 
-    /// Hands ordered batches to execution, in height order, each with its batch in the log (R7).
+    /// Hands ordered batches to execution, in height order, each with its batch in the log (R7). What was sealed before a
+    /// restart is ordered for ever, and stands in the log: it may be nowhere else (R4).
     pub(crate) fn deliver_ready(&mut self, step: &mut Step) {
         while self.halted.is_none() {
             let height = self.delivered.next();
-            let Some(certificate) = self.slots.get(&height).and_then(|slot| slot.ordered.as_ref()) else {
-                return;
-            };
-            let digest = certificate.digest;
+            let Some(slot) = self.slots.get(&height) else { return };
+            let commits = slot.ordered.as_ref().map(|certificate| (certificate.digest, &certificate.commits));
+            let Some(digest) = commits.map(|(digest, _)| digest).or(slot.sealed_digest) else { return };
             let Some(held) = self.batches.get_mut(&digest) else {
-                let from: Vec<_> = certificate
-                    .commits
-                    .iter()
-                    .map(|(who, _)| who)
-                    .filter(|who| *who != self.config.me)
-                    .collect();
+                let from = commits.into_iter().flat_map(|(_, commits)| commits.iter()).map(|(who, _)| who);
+                let from: Vec<_> = from.filter(|who| *who != self.config.me).collect();
                 return self.want(digest, height, from, step);
             };
             match held.validity {

@@ -307,7 +307,7 @@ impl Replica {
     }
 
     /// After replay: blocks of the store above low are sealed, sealed heights above it are executed again
-    /// from the log, and everything of one's own is said again (R4, R22).
+    /// from the log, as far as there is no gap, and everything of one's own is said again (R4, R22).
     fn resume(&mut self, stored: Stored, step: &mut Step) {
         self.settle_low(&stored);
         if let Some(halt) = self.halted.clone() {
@@ -322,16 +322,7 @@ impl Replica {
         if let Some(certificate) = self.pending_certificate.take() {
             self.adopt(certificate, step);
         }
-        let sealed_top =
-            self.slots.iter().filter(|(_, slot)| slot.sealed.is_some()).map(|(height, _)| *height).max();
-        for height in (self.executed.height.next().0..=sealed_top.unwrap_or(Height::ZERO).0).map(Height) {
-            let digest = self.slots.get(&height).and_then(|slot| slot.sealed_digest);
-            let held = digest.and_then(|digest| self.batches.get(&digest));
-            // Reached by sync, without a Seal: its block comes from a peer again, what is above it waits.
-            let Some(held) = held else { break };
-            step.effects.push(Effect::Deliver { height, payload: held.payload.clone() });
-            self.delivered = height;
-        }
+        self.deliver_ready(step); // R4: what was sealed, before anything else
         self.own_messages(step);
         self.advance_all(step);
     }

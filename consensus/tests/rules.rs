@@ -178,6 +178,34 @@ fn r04_sealed_heights_above_the_store_are_executed_again_first() {
     cluster.must_progress();
 }
 
+/// Simulation seed 5039: a height reached by sync has no Seal, and when all stores lost their ends, what was sealed above it
+/// stood in every log and was asked for in vain.
+#[test]
+fn r04_sealed_heights_above_a_gap_are_executed_again_once_it_is_closed() {
+    let mut cluster = Cluster::new(4);
+    cluster.lose = Box::new(|(_, to, _)| *to == 3);
+    cluster.propose(0, "reached by sync at 3");
+    cluster.settle();
+    cluster.lose = Box::new(|(_, _, message)| is_vote(message, Kind::Seal));
+    cluster.tick(1_000);
+    cluster.settle();
+    assert_eq!(cluster.low(3), 1);
+    let first = cluster.blocks(0, Height(1), Height(1)).unwrap();
+    cluster.propose(0, "sealed everywhere");
+    cluster.settle();
+    assert_eq!(cluster.nodes[3].chain.len(), 2);
+    for i in 0..4 {
+        cluster.crash(i);
+        cluster.nodes[i].chain.clear();
+    }
+    cluster.restart(3);
+    assert_eq!(cluster.replica(3).tip().height, Height(0), "block 1 is not in its log");
+    let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+    let blocks = gate.blocks(first).unwrap();
+    cluster.feed(3, Event::Blocks(blocks));
+    assert_eq!(cluster.replica(3).tip().height, Height(2), "block 2 is, and nowhere else");
+}
+
 #[test]
 fn r04_trimming_keeps_what_binds() {
     let mut cluster = Cluster::new(4);
