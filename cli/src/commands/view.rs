@@ -188,6 +188,7 @@ pub(crate) fn access_event(event: &pb::AccessEvent) -> Viewed {
 /// A node as its operator sees it.
 pub(crate) fn node_status(status: &pb::GetNodeStatusResponse) -> Fields {
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
+    let offences = status.peers.iter().flat_map(|peer| &peer.offences);
     Fields::new()
         .with("role", node_role(status.role()))
         .with("epoch", status.epoch)
@@ -195,6 +196,7 @@ pub(crate) fn node_status(status: &pb::GetNodeStatusResponse) -> Fields {
         .with("height", status.height)
         .with("certified", status.low)
         .with("peers", format!("{connected}/{}", status.peers.len()))
+        .with("strikes", offences.filter(|offence| offence.strike).map(|offence| offence.count).sum::<u64>())
         .with("waiting_tx", status.mempool_transactions)
         .with("waiting_for", status.waiting_for.clone())
 }
