@@ -10,12 +10,12 @@ use epione_chaincode::{
 };
 use epione_ledger::chain::{Chain, NewBlock, Origin};
 use epione_types::call::{
-    Call, Month, RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
-    TxBody,
+    Call, CreateGrant, DataPeriod, GrantKind, Grantee, Labels, Month, Purposes, RecordAccess,
+    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, Rule, TxBody,
 };
-use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
+use epione_types::codes::{Action, Category, Label, OrganisationKind, Purpose, Role};
 use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
-use epione_types::id::{OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
+use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
 use epione_types::{
     Batch, ChainId, Epoch, Hash, Height, Outcome, Params, PublicKey, SecretKey, SignedTx, Signer as _,
     TimestampMs, Validator, ValidatorIndex, ValidatorSet, codec,
@@ -175,6 +175,18 @@ impl Clinic {
     pub fn record(&mut self) -> Tx {
         let patient = self.random.number() as usize % self.patients.len();
         let by = self.colleague(patient);
+        self.record_by(&by, patient)
+    }
+
+    /// The same by somebody whom nobody enrolled: refused.
+    pub fn record_by_a_stranger(&mut self) -> Tx {
+        let (patient, by) = (0, SecretKey::from_seed(&self.random.bytes()));
+        let tx = self.record_by(&by, patient);
+        self.records.pop();
+        tx
+    }
+
+    fn record_by(&mut self, by: &SecretKey, patient: usize) -> Tx {
         let record = RecordId(self.random.bytes());
         self.records.push((record, patient));
         let call = RegisterRecord {
@@ -190,7 +202,34 @@ impl Clinic {
             pointer: OpaqueRef(self.random.bytes()),
             minor_consented: false,
         };
-        self.tx(&[&by], Call::RegisterRecord(call))
+        self.tx(&[by], Call::RegisterRecord(call))
+    }
+
+    /// A patient's grant to the next hospital, attested by a physician of their own; everything said that can be.
+    pub fn grant(&mut self) -> Tx {
+        let patient = self.random.number() as usize % self.patients.len();
+        let by = self.colleague(patient);
+        let month = |year| Month::new(year, 1);
+        let next = u8::try_from((patient + 1) % usize::from(HOSPITALS)).expect("a hospital");
+        let rule = Rule {
+            kind: GrantKind::Permit,
+            to: Grantee::Role(organisation(next), Role::Physician),
+            purposes: Purposes::Only(vec![Purpose::Treat, Purpose::Hpaymt]),
+            actions: vec![Action::Read, Action::Disclose],
+            categories: vec![Category::Lab, Category::Diagnosis],
+            records: Vec::new(),
+            labels: Labels::Only(vec![Label::Hiv]),
+            data_period: Some(DataPeriod { from: month(2020), until: month(2030) }),
+            from: Some(TimestampMs(START)),
+            until: Some(TimestampMs(START + 365 * 86_400_000)),
+            max_uses: Some(1_000),
+            delegable: true,
+            parent: None,
+            policy: Some(Hash([3; 32])),
+            document: Some(Hash([4; 32])),
+        };
+        let call = CreateGrant { grant: GrantId(self.random.bytes()), patient: self.patients[patient], rule };
+        self.tx(&[&by], Call::CreateGrant(call))
     }
 
     /// A physician reads a record of a patient of the same hospital; one must have been registered.
@@ -215,6 +254,19 @@ impl Clinic {
         let hospitals = usize::from(HOSPITALS);
         let floor = self.random.number() as usize % (self.physicians.len() / hospitals);
         self.physicians[floor * hospitals + patient % hospitals].clone()
+    }
+
+    /// A physician of the hospital after this one's: for patients of one hospital, somebody elsewhere.
+    #[must_use]
+    pub fn elsewhere(&self, key: &PublicKey) -> &SecretKey {
+        let at = self.physicians.iter().position(|physician| physician.public_key() == *key);
+        &self.physicians[at.map_or(0, |at| (at + 1) % self.physicians.len())]
+    }
+
+    /// When the next block is.
+    #[must_use]
+    pub const fn next_time(&self) -> TimestampMs {
+        TimestampMs(self.now + BLOCK_MS)
     }
 
     /// A batch of `count` new records.
