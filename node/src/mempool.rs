@@ -684,6 +684,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_brings_after_a_peer_is_the_clients_too() {
+        let mut pool = pool(Limits::default());
+        let tx = checked(&key(1), 1, 500);
+        let peer = Account::Peer(ValidatorIndex(3));
+        assert_eq!(take(&mut pool, &tx, peer, 0), Ok(true));
+        assert_eq!(pool.unfinished().count(), 0);
+        assert_eq!(take(&mut pool, &tx, CLINIC, 0), Ok(false));
+        assert_eq!(
+            pool.unfinished().map(|(client, _)| Account::Client(client)).collect::<Vec<_>>(),
+            [CLINIC]
+        );
+        assert_eq!(pool.resend(true, 10, 10, 1 << 20), [tx.clone()], "to everybody, as one of ours");
+        pool.executed([tx.id()], TimestampMs(1));
+        assert_eq!(pool.size(), PoolSize::default());
+    }
+
+    #[test]
     fn what_is_sent_again_is_paced_and_bounded() {
         let mut pool = pool(Limits::default());
         let (own, foreign) = (checked(&key(1), 1, 500), checked(&key(1), 2, 500));

@@ -194,6 +194,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_appended_after_the_snapshot_stays_and_so_does_all_if_an_append_failed() {
+        let files = WalConfig { segment_bytes: 1, ..CONFIG };
+        let tx = |number| checked(&key(1), number, 50);
+        let held = |disk: &MemoryDisk| {
+            let (_, held) = PoolLog::open_with(disk.clone(), files).unwrap();
+            held.into_iter().map(|(_, tx)| tx).collect::<Vec<_>>()
+        };
+        let (done, live, later, lost) = (tx(1), tx(2), tx(3), tx(4));
+        let disk = MemoryDisk::new();
+        let (mut log, _) = PoolLog::open_with(disk.clone(), files).unwrap();
+        let append = |log: &mut PoolLog<_>, tx| log.append([(Client::Patients, tx)].into_iter());
+        assert!([&done, &live].into_iter().all(|tx| append(&mut log, tx)));
+        let (snapshot, from) = ([(Client::Patients, live.signed.clone())], log.end());
+        assert!(append(&mut log, &later));
+        disk.fail_after(0);
+        assert!(!append(&mut log, &lost));
+        disk.heal();
+        log.compact(&snapshot, from);
+        let all = [&done, &live, &later, &live].map(|tx| tx.signed.clone());
+        assert_eq!(held(&disk), all, "what could not be written again may stand in a file before");
+        log.compact(&snapshot, log.end());
+        assert_eq!(held(&disk), all[3..]);
+    }
+
+    #[test]
     fn what_is_finished_leaves_the_disk_a_file_at_a_time() {
         let client = Client::Organisation(OrgId([1; 16]));
         let (done, live) = (checked(&key(1), 1, 50), checked(&key(1), 2, 50));

@@ -15,7 +15,9 @@ use epione_node::wire::{BLOCKS_MAX, Frame};
 use epione_node::workers::ServeLane;
 use epione_types::codes::Decision;
 use epione_types::event::Event;
-use epione_types::{Batch, Certificate, Epoch, Height, Outcome, SignatureSet, TimestampMs, ValidatorIndex};
+use epione_types::{
+    Batch, Certificate, Epoch, Height, Outcome, SignatureSet, TimestampMs, TxId, ValidatorIndex,
+};
 use support::{Cluster, SECOND};
 
 #[test]
@@ -134,7 +136,7 @@ fn a_dead_primary_is_replaced_and_what_waited_is_ordered() {
 }
 
 #[test]
-fn accepted_transactions_survive_a_crash_of_the_node_that_took_them() {
+fn r24_accepted_transactions_survive_a_crash_of_the_node_that_took_them() {
     let mut cluster = Cluster::new(4);
     // Nobody hears of them before the crash.
     cluster.isolate(2);
@@ -148,7 +150,7 @@ fn accepted_transactions_survive_a_crash_of_the_node_that_took_them() {
 
 /// Simulation seed 267: what is finished stands in the durable pool too, and took up the room of what was not.
 #[test]
-fn accepted_transactions_wait_for_room_after_a_restart() {
+fn r24_accepted_transactions_wait_for_room_after_a_restart() {
     let mut cluster = Cluster::with_pool_txs(4, 80); // 20 for each validator, 10 for one of its organisations
     let submit = |cluster: &mut Cluster, from: usize| -> Vec<_> {
         (from..from + 10)
@@ -168,8 +170,67 @@ fn accepted_transactions_wait_for_room_after_a_restart() {
     cluster.check();
 }
 
+/// What was acknowledged and has no receipt yet stands in the node's durable pool.
+#[track_caller]
+fn on_disk_until_done(cluster: &Cluster, node: usize, open: &mut Vec<TxId>) {
+    open.retain(|id| cluster.receipt(node, id).is_none());
+    let (disk, _) = cluster.pool_log(node);
+    let lost = open.iter().filter(|id| !disk.contains(id)).count();
+    assert_eq!(lost, 0, "of {} that were acknowledged as durable", open.len());
+}
+
 #[test]
-fn lost_forwards_and_frames_are_made_good() {
+fn r24_what_is_acknowledged_while_the_durable_pool_is_written_anew_stays_in_it() {
+    let mut cluster = Cluster::with_pool_txs(4, 100); // room for all there is; written anew after a hundred
+    cluster.slow_lanes(true);
+    let (mut words, mut open) = (Vec::new(), Vec::new());
+    for number in 0..300 {
+        let tx = cluster.patient(number);
+        words.push(cluster.hand_in_durably(0, vec![tx]));
+        // Out of step with the lanes: checks are under way when a block is executed.
+        for _ in 0..3 {
+            cluster.run(5);
+            open.extend(words.iter().flat_map(|word| word.try_iter()));
+            on_disk_until_done(&cluster, 0, &mut open);
+        }
+    }
+    assert!(cluster.pool_log(0).1, "what is finished has left the disk");
+    cluster.restart(0);
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&open));
+    cluster.check();
+}
+
+#[test]
+fn r24_what_waits_for_room_after_a_restart_outlives_the_durable_pool_being_written_anew() {
+    let mut cluster = Cluster::with_pool_txs(4, 400);
+    cluster.isolate(1);
+    let txs = cluster.patients(40);
+    let words = cluster.hand_in_durably(1, txs);
+    cluster.run(SECOND / 10);
+    let mut open: Vec<_> = words.try_iter().collect();
+    assert_eq!(open.len(), 40);
+    cluster.next_pool_txs(16); // 2 for an organisation: most wait
+    cluster.restart(1);
+    cluster.slow_lanes(true);
+    cluster.heal();
+    for round in 0..4_000 {
+        if open.is_empty() {
+            break;
+        }
+        // Others' transactions keep the lane busy: what comes back waits its turn there too.
+        if round % 4 == 0 && round < 400 {
+            let tx = cluster.patient(1_000 + round);
+            cluster.hand_in([0, 2, 3][round % 3], vec![tx]);
+        }
+        cluster.run(5);
+        on_disk_until_done(&cluster, 1, &mut open);
+    }
+    assert!(open.is_empty() && cluster.pool_log(1).1);
+    cluster.check();
+}
+
+#[test]
+fn r24_lost_forwards_and_frames_are_made_good() {
     let mut cluster = Cluster::new(4);
     cluster.lose_one_in(5);
     let ids: Vec<_> = cluster.patients(8).into_iter().map(|tx| cluster.submit(3, tx)).collect();
@@ -351,7 +412,7 @@ fn a_log_that_lost_its_end_does_not_vote() {
 }
 
 #[test]
-fn what_a_primary_offered_in_vain_it_offers_again_when_its_turn_comes() {
+fn r24_what_a_primary_offered_in_vain_it_offers_again_when_its_turn_comes() {
     let mut cluster = Cluster::new(4);
     cluster.lose_forwards_of(0);
     cluster.isolate(0);

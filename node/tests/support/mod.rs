@@ -6,12 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use epione_consensus::{Kind, Message, Replica, Stored, Vote};
 use epione_ledger::chain::{Chain, Head};
-use epione_ledger::disk::MemoryDisk;
+use epione_ledger::disk::{Disk as _, MemoryDisk};
 use epione_ledger::store::MemoryStore;
+use epione_ledger::wal::WalConfig;
 use epione_node::conduct::Offence;
 use epione_node::driver::{CHECK_TXS_MAX, Driver, Input, LookupReply, Ports, Settings, jobs_max};
 use epione_node::executor::Executor;
@@ -42,6 +44,8 @@ use epione_types::{
 pub const SECOND: u64 = 1_000;
 /// Wall clock when virtual time is 0.
 const START: u64 = 1_780_000_000_000;
+/// Files of the durable pool: one for each append, so that nothing stays only because its file does.
+const POOL_FILES: WalConfig = WalConfig { segment_bytes: 1, append_bytes_max: 1 << 20 };
 /// Virtual time between two rounds, and the network's delay.
 const ROUND: u64 = 5;
 
@@ -283,7 +287,7 @@ impl Node {
         } else {
             start::resume(&chain, config, signer, records, end).unwrap()
         };
-        let (pool, held) = PoolLog::open(machine.pool.clone()).unwrap();
+        let (pool, held) = PoolLog::open_with(machine.pool.clone(), POOL_FILES).unwrap();
         let head = chain.head();
         let certified = chain.certified().map_or(Height(0), |certificate| certificate.height);
         let feed =
@@ -436,6 +440,10 @@ impl Cluster {
     /// From now on nobody hears of transactions by this node's forwards.
     pub fn lose_forwards_of(&mut self, node: usize) {
         self.world.mute.set(Some(node));
+    }
+    /// Room for so many transactions in each pool, from its next start on.
+    pub fn next_pool_txs(&mut self, txs_max: usize) {
+        self.settings.pool.txs_max = txs_max;
     }
     /// Consensus frames that a node has sent.
     pub fn spoken(&self, node: usize) -> usize {
@@ -658,7 +666,33 @@ impl Cluster {
         ids
     }
 
+    /// Clients of all hospitals in turn do; the ids that are acknowledged as durable come out.
+    pub fn hand_in_durably(&mut self, node: usize, txs: Vec<SignedTx>) -> Receiver<TxId> {
+        let (say, said) = std::sync::mpsc::channel();
+        for (number, tx) in txs.into_iter().enumerate() {
+            let hospital = OrgId(id16(&format!("hospital{}", number % self.nodes.len())));
+            let (id, say) = (tx.id(), say.clone());
+            let reply = Reply::new(move |word| {
+                if word == Ok(Admitted::New { durable: true }) {
+                    let _gone = say.send(id);
+                }
+            });
+            let origin = Origin::Client(Account::Client(hospital.into()), reply);
+            let parsed = parse(tx, self.genesis.chain_id()).unwrap();
+            self.nodes[node].inbox.push(Input::Submit(Candidate { parsed, origin }));
+        }
+        said
+    }
+
     // --- what is seen ---
+
+    /// What a node's durable pool holds on disk, and whether its first file is gone.
+    pub fn pool_log(&self, node: usize) -> (BTreeSet<TxId>, bool) {
+        let mut disk = self.machines[node].pool.clone();
+        let trimmed = !disk.names().unwrap().iter().any(|name| name.starts_with("00000000000000000000."));
+        let (_, held) = PoolLog::open_with(disk, POOL_FILES).unwrap();
+        (held.into_iter().map(|(_, tx)| tx.id()).collect(), trimmed)
+    }
 
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
