@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use epione_consensus::{Kind, Payload};
+use epione_consensus::{BlocksAnswer, Kind, Payload};
 use epione_ledger::chain::Chain;
 use epione_ledger::store::MemoryStore;
 use epione_node::executor::{ExecuteError, Executor};
@@ -278,6 +278,30 @@ fn a_full_disk_stops_voting_at_once_and_reads_go_on() {
     cluster.restart(3);
     cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&more));
     cluster.check();
+}
+
+#[test]
+fn a_store_that_fails_while_the_log_is_executed_again_leaves_peers_served() {
+    let mut cluster = Cluster::new(4);
+    for number in 0..4 {
+        let tx = cluster.patient(number);
+        let id = cluster.submit(0, tx);
+        cluster.run_until(5 * SECOND, |cluster| cluster.all_have(&[id]));
+    }
+    cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+    cluster.slow_lanes(true);
+    cluster.restart_without(1, 3);
+    assert!(cluster.is_restoring(1));
+    cluster.fail_job(1, "the disk is gone");
+    cluster.run(5);
+    cluster.keep_frames();
+    let ask = Frame::FetchBlocks { from: Height(1), to: Height(2) };
+    cluster.inject_on(2, 1, ask.class(), &ask.encode());
+    cluster.run(SECOND / 2);
+    assert!(cluster.is_restoring(1) && cluster.fault(1).is_some(), "it never came to an end");
+    let mut frames = cluster.frames().into_iter().map(|(_, bytes)| Frame::decode(&bytes));
+    let asked = |answer: &BlocksAnswer| answer.certificate.height == Height(2);
+    assert!(frames.any(|frame| matches!(frame, Ok(Frame::Blocks(answer)) if asked(&answer))));
 }
 
 #[test]

@@ -320,6 +320,7 @@ impl<P: Ports> Driver<P> {
         if self.fault.is_none() {
             error!(%why, "voting has stopped; reads are served; repair, then restart this node");
             self.fault = Some(why);
+            self.restoring = None; // nothing is waited for any more: peers are read for again
         }
     }
 

@@ -22,7 +22,7 @@ use epione_node::log::ConsensusLog;
 use epione_node::mempool::{Account, Known, Limits};
 use epione_node::network::Class;
 use epione_node::pool_log::PoolLog;
-use epione_node::ports::{Admitted, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
+use epione_node::ports::{Admitted, Answer, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
 use epione_node::start;
 use epione_node::validate::parse;
 use epione_node::wire::Frame;
@@ -491,6 +491,20 @@ impl Cluster {
     }
     pub fn fail_log(&mut self, node: usize) {
         self.machines[node].log.fail_after(0);
+    }
+    /// A worker's word that a job failed.
+    pub fn fail_job(&mut self, node: usize, why: &str) {
+        self.nodes[node].inbox.push(Input::Answer(Answer::Failed(why.to_owned())));
+    }
+    /// The process dies, and the store forgets its last writes.
+    pub fn restart_without(&mut self, node: usize, writes: usize) {
+        self.machines[node].store.crash(|unsynced| unsynced.saturating_sub(writes));
+        self.restart(node);
+    }
+    /// Does a node execute again what it had before?
+    pub fn is_restoring(&self, node: usize) -> bool {
+        let waiting = self.nodes[node].driver.as_ref().unwrap().status().waiting;
+        waiting.delivered > waiting.executed
     }
     pub fn heal_log(&mut self, node: usize) {
         self.machines[node].log.heal();
