@@ -29,6 +29,40 @@ pub const RECORD_VERSION: u16 = 1;
 /// Longest record, in bytes: version, client, transaction.
 pub const RECORD_BYTES_MAX: usize = 2 + 4 + OrgId::LEN + MAX_TX_BYTES;
 
+/// The durable pool cannot be opened. No vote depends on it: the voting key stays good whatever has become of it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Bytes that were acknowledged as durable are not what was written.
+    #[error(
+        "{cause}. Transactions that were accepted here and stand in no block yet may be lost; votes and the voting key are \
+         not concerned. Restore the file if its disk has a good copy; else move the folder away and start the node, and let \
+         whoever has no receipt submit again"
+    )]
+    Damaged {
+        /// Which file, and what is wrong with it.
+        cause: String,
+    },
+    /// The disk, or another version's file.
+    #[error(transparent)]
+    Log(WalError),
+}
+
+impl From<WalError> for OpenError {
+    /// The log's own words for damage are about votes.
+    fn from(error: WalError) -> Self {
+        match error {
+            WalError::Damaged { file, offset, what } => {
+                Self::Damaged { cause: format!("file {file} is damaged at byte {offset}: {what}") }
+            }
+            gap @ WalError::Gap { .. } => Self::Damaged { cause: gap.to_string() },
+            other @ (WalError::Disk { .. }
+            | WalError::Stopped
+            | WalError::Version { .. }
+            | WalError::TooLong { .. }) => Self::Log(other),
+        }
+    }
+}
+
 /// An accepted transaction, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -80,8 +114,8 @@ impl<D: Disk> PoolLog<D> {
     /// Opens the log of a directory, or begins one; gives what it holds, in order of acceptance.
     ///
     /// # Errors
-    /// [`WalError`]: damaged; what was accepted and not delivered may be lost if it is removed.
-    pub fn open(disk: D) -> Result<(Self, Vec<(Client, SignedTx)>), WalError> {
+    /// [`OpenError`].
+    pub fn open(disk: D) -> Result<(Self, Vec<(Client, SignedTx)>), OpenError> {
         Self::open_with(disk, CONFIG)
     }
 
@@ -89,7 +123,7 @@ impl<D: Disk> PoolLog<D> {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with(disk: D, config: WalConfig) -> Result<(Self, Vec<(Client, SignedTx)>), WalError> {
+    pub fn open_with(disk: D, config: WalConfig) -> Result<(Self, Vec<(Client, SignedTx)>), OpenError> {
         let (mut held, mut unreadable) = (Vec::new(), 0);
         let wal = Wal::open(disk, config, |_, bytes| match Record::decode(bytes) {
             Ok(record) => held.push((record.client, record.tx)),

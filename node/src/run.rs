@@ -20,7 +20,6 @@ use bytes::Bytes;
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::FileDisk;
 use epione_ledger::store::{SledStore, StoreError};
-use epione_ledger::wal::WalError;
 use epione_types::sign::Zip215;
 use epione_types::{Height, Signer, TimestampMs, ValidatorIndex};
 use tokio::sync::{mpsc, watch};
@@ -35,7 +34,7 @@ use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
 use crate::mempool::Client;
 use crate::network::{self, Class, Inbound, Network, PeerIndex};
-use crate::pool_log::PoolLog;
+use crate::pool_log::{self, PoolLog};
 use crate::ports::{Log as _, Transport};
 use crate::start::{self, ResumeError};
 use crate::threads::{self, LaneThreads};
@@ -77,8 +76,13 @@ pub enum RunError {
     #[error("the consensus log: {0}")]
     Log(#[from] LogError),
     /// The durable mempool.
-    #[error("the durable mempool: {0}")]
-    Pool(#[from] WalError),
+    #[error("the durable mempool in {path}: {source}")]
+    Pool {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: pool_log::OpenError,
+    },
     /// Log and ledger do not let this validator vote.
     #[error(transparent)]
     Resume(#[from] ResumeError),
@@ -158,7 +162,9 @@ fn open(config: &Config) -> Result<Opened, RunError> {
     let chain = Arc::new(Chain::open(Arc::new(store), &start::origin(&config.genesis))?);
     let disk = |dir: PathBuf| FileDisk::open(&dir).map_err(io(&dir));
     let (log, records) = ConsensusLog::open(disk(config.log_dir())?)?;
-    let (pool, held) = PoolLog::open(disk(config.pool_dir())?)?;
+    let path = config.pool_dir();
+    let (pool, held) =
+        PoolLog::open(disk(path.clone())?).map_err(|source| RunError::Pool { path, source })?;
     Ok(Opened { chain, log, records, pool, held })
 }
 

@@ -186,6 +186,21 @@ async fn a_voting_key_gets_one_log_and_a_lost_one_is_refused() {
     soon(node.handle().submit(patient(node.handle(), 2), organisation(), Level::Certified)).await.unwrap();
     node.shutdown().await.unwrap();
 
+    // A damaged pool has its own words: the key is as good as ever, and without the pool the node starts.
+    let pool = dir.path().join("node0/pool");
+    let file = pool.join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let refused = Node::start(config(&genesis, 0, dir.path(), &[])).await.unwrap_err().to_string();
+    assert!(!refused.contains("new key") && !refused.contains("must not vote"), "{refused}");
+    for word in ["durable mempool", pool.to_str().unwrap(), "byte 0", "move the folder away", "submit again"]
+    {
+        assert!(refused.contains(word), "'{word}' is not in: {refused}");
+    }
+    std::fs::rename(&pool, dir.path().join("node0/pool.damaged")).unwrap();
+    Node::start(config(&genesis, 0, dir.path(), &[])).await.unwrap().shutdown().await.unwrap();
+
     // Without its log, or without anything at all, the key may not vote again.
     let data = dir.path().join("node0");
     std::fs::remove_dir_all(data.join("log")).unwrap();
