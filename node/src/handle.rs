@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::{DriverStatus, Input, LookupReply};
 use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
 use crate::mempool::{Account, Client, Known};
-use crate::network::{Network, PeerStatus};
+use crate::network::{Counters, Network, PeerStatus};
 use crate::ports::{Admitted, Candidate, Origin, Refused, Reply};
 use crate::validate::{Malformed, parse};
 
@@ -304,6 +304,12 @@ impl NodeHandle {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.0.network.peers()
+    }
+
+    /// What happened on the validators' port.
+    #[must_use]
+    pub fn network_counters(&self) -> &Counters {
+        self.0.network.counters()
     }
 
     /// Reads the ledger on a thread that may block; at most a few at a time.

@@ -85,6 +85,8 @@ impl OperatorService for Operator {
             waiting_for,
             peers: node.peers().into_iter().map(peer).collect(),
             uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            strangers_refused: node.network_counters().refused.get(),
+            handshakes_failed: node.network_counters().handshakes_failed.get(),
         }))
     }
 }

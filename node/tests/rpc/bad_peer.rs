@@ -207,11 +207,17 @@ struct Scene {
 }
 
 impl Scene {
-    /// What the operator sees of peer `index`.
-    async fn told(&mut self, index: usize) -> pb::Peer {
+    /// What the operator sees.
+    async fn status(&mut self) -> pb::GetNodeStatusResponse {
         let request = self.world.by("hospital0.admin", pb::GetNodeStatusRequest {});
         let status = soon(self.operator.get_node_status(request)).await.unwrap().into_inner();
         assert_ne!(status.role(), pb::NodeRole::Halted, "{status:?}");
+        status
+    }
+
+    /// What the operator sees of peer `index`.
+    async fn told(&mut self, index: usize) -> pb::Peer {
+        let status = self.status().await;
         status.peers.into_iter().find(|peer| peer.validator == u32::try_from(index).ok()).unwrap()
     }
 
@@ -275,6 +281,21 @@ impl Scene {
         }
         self.settle(row.name).await;
         self.commit(row.name).await;
+    }
+
+    /// Strangers are nobody's peers: those without a key, and those with one that no validator has.
+    async fn strangers(&mut self) {
+        let before = self.status().await;
+        let address = self.world.node.as_ref().unwrap().listen_address();
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        // May fail: the node may hang up in the middle.
+        drop(std::io::Write::write_all(&mut socket, b"GET / HTTP/1.1\r\n\r\n"));
+        soon(async { while self.status().await.handshakes_failed == before.handshakes_failed {} }).await;
+        let node = key("hospital0.network").public_key().0;
+        let _stranger = RawPeer::dial(*key("stranger").seed(), node, address);
+        soon(async { while self.status().await.strangers_refused == before.strangers_refused {} }).await;
+        self.settle("strangers").await;
+        self.commit("strangers").await;
     }
 
     /// Waits until everything is counted that should be, and the peer was cut off as often as that asks for.
@@ -350,6 +371,8 @@ async fn whatever_a_validator_sends_is_counted_by_name_and_the_others_go_on() {
     {
         scene.check(row).await;
     }
+
+    scene.strangers().await;
 
     // What only the state can tell is no offence of who forwards it: it is executed, and refused in a receipt.
     let unauthorised = scene.world.tx(&["stranger"], patient_call(3));
