@@ -89,6 +89,12 @@ impl Party {
     }
 }
 
+/// The token of a call.
+fn bearer(headers: &HeaderMap) -> Result<&str, RpcError> {
+    let value = headers.get("authorization").and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(RpcError::TokenMissing)
+}
+
 /// Who sent this request.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, RpcError> {
     request.extensions().get::<Arc<Caller>>().cloned().ok_or(RpcError::TokenMissing)
@@ -118,7 +124,7 @@ impl Drop for Room {
 struct Book {
     /// Calls under way.
     open: HashMap<Party, usize>,
-    /// Tokens whose signature was verified, and in which order.
+    /// Tokens of members whose signature was verified, and in which order.
     good: HashMap<Arc<str>, auth::Caller>,
     good_order: VecDeque<Arc<str>>,
     /// Bad tokens by address, since when.
@@ -164,18 +170,30 @@ impl Door {
         let of_all = self.calls.clone().try_acquire_owned();
         let of_all = of_all.map_err(|_| self.too_many(self.limits.calls_max, self.limits.calls_max))?;
         let place = from.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |from| network_of(from.address));
-        let key = self.token(headers, place)?;
+        let token = bearer(headers)?;
+        let now = tx::now();
+        let known = self.book().good.get(token).copied().filter(|known| now < known.expires);
+        let shown = match known {
+            Some(known) => known,
+            None => self.verify(token, place, now)?,
+        };
+        let key = shown.key;
         let read = self.node.read(move |chain| {
             let height = chain.head().height;
             Ok::<_, NodeError>((height, read::member_of(&ChainState(chain.clone()), &key)))
         });
         let (height, member) = read.await?;
         let Some(member) = member? else {
+            // A self-made key signs valid tokens too, and a member's is valid until after they are struck off.
+            self.forget(token);
             self.count_bad(place);
             return Err(RpcError::UnknownKey(height));
         };
         if let Some(from) = from {
             from.is_known();
+        }
+        if known.is_none() {
+            self.remember(token, shown, now);
         }
         let party = Party::of(member);
         let mut book = self.book();
@@ -194,19 +212,18 @@ impl Door {
         RpcError::TooMany { what: "calls", open, limit }
     }
 
-    /// The key of a valid token.
-    fn token(&self, headers: &HeaderMap, from: IpAddr) -> Result<PublicKey, RpcError> {
-        let value = headers.get("authorization").and_then(|value| value.to_str().ok());
-        let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(RpcError::TokenMissing)?;
-        let now = tx::now();
-        if let Some(known) = self.book().good.get(token).filter(|known| now < known.expires) {
-            return Ok(known.key);
-        }
+    /// A token that is not known to be a member's.
+    fn verify(&self, token: &str, from: IpAddr, now: TimestampMs) -> Result<auth::Caller, RpcError> {
         self.patience_with(from)?;
         let verified = auth::verify(token, self.node.chain_id(), now);
-        let caller = verified.inspect_err(|_| self.count_bad(from))?;
-        self.remember(token, caller, now);
-        Ok(caller.key)
+        Ok(verified.inspect_err(|_| self.count_bad(from))?)
+    }
+
+    fn forget(&self, token: &str) {
+        let mut book = self.book();
+        if book.good.remove(token).is_some() {
+            book.good_order.retain(|other| **other != *token);
+        }
     }
 
     fn remember(&self, token: &str, caller: auth::Caller, now: TimestampMs) {

@@ -124,6 +124,23 @@ async fn whoever_guesses_tokens_is_shut_out_and_known_callers_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_self_made_keys_valid_token_wears_out_patience_like_a_bad_one() {
+    let world = World::empty(Limits { bad_tokens_max: 3, ..Limits::default() }).await;
+    let mut ledger = LedgerServiceClient::new(world.channel());
+    let (known, stranger) = (world.token("hospital0.admin"), world.token("stranger"));
+    let status = || pb::GetStatusRequest {};
+    soon(ledger.get_status(with_token(&known, status()))).await.unwrap();
+    let mut told =
+        async |token: &str| told(&soon(ledger.get_status(with_token(token, status()))).await.unwrap_err()).1;
+    for _ in 0..3 {
+        assert_eq!(told(&stranger).await, "KEY_NOT_REGISTERED");
+    }
+    assert_eq!(told(&stranger).await, "TOO_MANY_BAD_TOKENS", "the same token, and valid all the time");
+    soon(ledger.get_status(with_token(&known, status()))).await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_healthy_with_a_quorum_in_reach() {
     for (n, expected) in [(1, ServingStatus::Serving), (4, ServingStatus::NotServing)] {
         let world = World::one_of(n, 0, Limits::default()).await;
