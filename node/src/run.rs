@@ -33,7 +33,7 @@ use crate::feed::{Feed, Progress};
 use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
 use crate::mempool::Client;
-use crate::network::{self, Class, Inbound, Network, PeerIndex};
+use crate::network::{self, Class, Inbound, Network, PeerIndex, PerClass};
 use crate::pool_log::{self, PoolLog};
 use crate::ports::{Log as _, Transport};
 use crate::start::{self, ResumeError};
@@ -236,10 +236,13 @@ impl Node {
         let write = WriteLane::new(chain.clone(), set.clone(), feed.clone())?;
         let serve = ServeLane::new(chain.clone());
         let mut limits = config.network_limits.clone();
-        // The largest batch must fit a frame, proposed or fetched.
-        let frame = config.genesis.validators.params.batch_bytes_max.saturating_add(1 << 20);
-        for class in [&mut limits.classes.bulk, &mut limits.classes.sync] {
-            class.frame_bytes_max = class.frame_bytes_max.max(frame);
+        // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of this many validators.
+        let batch = set.params.batch_bytes_max.saturating_add(1 << 20);
+        let message = u32::try_from(epione_consensus::max_message_bytes(&set)).unwrap_or(u32::MAX);
+        let PerClass { consensus, bulk, sync } = &mut limits.classes;
+        for (class, frame) in [(consensus, message), (bulk, batch), (sync, batch)] {
+            class.frame_bytes_max = class.frame_bytes_max.max(frame.saturating_add(1 << 10));
+            class.queue_bytes_max = class.queue_bytes_max.max(class.frame_bytes_max as usize);
         }
         let (network, inbound) = Network::start(network::Config {
             seed: *config.network_key.seed(),
