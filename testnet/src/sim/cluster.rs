@@ -45,6 +45,8 @@ const MEASURED_EVERY: u64 = 16;
 const CLIENT_PATIENCE: Micros = 3_000 * MS;
 /// Transactions that one client has under way.
 const CLIENT_OPEN_MAX: usize = 24;
+/// Every so many looks the transactions of phase two are submitted again.
+const PROBED_EVERY: u64 = 20;
 /// Phase two looks this often whether all is well.
 const LOOK_EVERY: Micros = 50 * MS;
 
@@ -1049,6 +1051,10 @@ impl<'a> Cluster<'a> {
                 }
             }
             Phase::Two { .. } => {
+                // A full mempool refuses, and a client comes again.
+                if now / LOOK_EVERY % PROBED_EVERY == 0 {
+                    self.probe_again();
+                }
                 if self.what_is_missing().is_none() {
                     self.trace.note(now, 20, usize::MAX, 0, &[], || "all is well".to_owned());
                     self.phase = Phase::Done;
@@ -1156,6 +1162,17 @@ impl<'a> Cluster<'a> {
             let number = self.make_call(0, call, &signers, false, 500_000);
             self.probes.push(number);
             self.submit(number, node);
+        }
+    }
+
+    fn probe_again(&mut self) {
+        let nodes: Vec<usize> = self.good().map(|(_, one)| one.who).collect();
+        let probes: Vec<u64> = self.probes.clone();
+        for (number, node) in probes.into_iter().zip(nodes) {
+            let id = self.oracle.one(number).id;
+            if self.oracle.place(&id).is_none() {
+                self.submit(number, node);
+            }
         }
     }
 
