@@ -44,7 +44,7 @@ pub enum Said {
     /// A peer broke the rules.
     Disconnect(usize, String),
     /// Work.
-    Start(Job),
+    Start(Box<Job>),
 }
 
 /// The tape of one process.
@@ -132,7 +132,7 @@ pub struct SimWorkers {
 impl Workers for SimWorkers {
     fn start(&mut self, job: Job) {
         if self.life.spend() {
-            self.tape.say(Said::Start(job));
+            self.tape.say(Said::Start(Box::new(job)));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! transactions, so both are valid batches, and it votes in each half for what that half was shown.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use epione_consensus::{Kind, Message, Payload, SignedVote, Vote};
@@ -31,25 +32,30 @@ pub(super) struct Equivocator {
 impl Equivocator {
     /// The other version of its own proposal, made once.
     fn double(&mut self, stage: &mut Stage<'_>, vote: &SignedVote, batch: &Bytes) -> Option<&Double> {
-        let slot = (vote.vote.height.0, vote.vote.view.0);
-        if !self.doubles.contains_key(&slot) {
-            let payload = Payload::decode(batch.clone(), &stage.set.params).ok()?;
-            let Batch::Proposed { proposer, stamp, txs } = payload.batch() else { return None };
-            let mut txs = txs.clone();
-            match stage.random.below(3) {
-                0 => txs.reverse(),
-                1 => drop(txs.pop()),
-                _ => {}
-            }
-            let stamp = TimestampMs(stamp.0 + 1);
-            let other = Payload::new(Batch::Proposed { proposer: *proposer, stamp, txs });
-            let half = stage.random.word();
-            self.doubles.insert(slot, Double { half, digest: other.digest(), batch: other.bytes().clone() });
-            while self.doubles.len() > REMEMBERED {
-                self.doubles.pop_first();
-            }
+        while self.doubles.len() > REMEMBERED {
+            self.doubles.pop_first();
         }
-        self.doubles.get(&slot)
+        let slot = (vote.vote.height.0, vote.vote.view.0);
+        match self.doubles.entry(slot) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(place) => Some(place.insert(Double::of(stage, batch)?)),
+        }
+    }
+}
+
+impl Double {
+    fn of(stage: &mut Stage<'_>, batch: &Bytes) -> Option<Self> {
+        let payload = Payload::decode(batch.clone(), &stage.set.params).ok()?;
+        let Batch::Proposed { proposer, stamp, txs } = payload.batch() else { return None };
+        let mut txs = txs.clone();
+        match stage.random.below(3) {
+            0 => txs.reverse(),
+            1 => drop(txs.pop()),
+            _ => {}
+        }
+        let stamp = TimestampMs(stamp.0 + 1);
+        let other = Payload::new(Batch::Proposed { proposer: *proposer, stamp, txs });
+        Some(Self { half: stage.random.word(), digest: other.digest(), batch: other.bytes().clone() })
     }
 }
 

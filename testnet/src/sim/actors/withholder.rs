@@ -15,7 +15,7 @@ impl Actor for Withholder {
         match Frame::decode(&bytes) {
             Ok(Frame::Message(Message::Proposal(vote, Some(_)))) => {
                 // By height, so that some slots have enough who hold the batch, and some have not.
-                let shown = (vote.vote.height.0 * 7 + to as u64) % 4 == 0;
+                let shown = (vote.vote.height.0 * 7 + to as u64).is_multiple_of(4);
                 if shown {
                     return stage.send(to, class, bytes);
                 }

@@ -1,0 +1,108 @@
+//! The simulator itself: what it must be, so that what it says can be believed.
+
+use epione_testnet::sim::actors::ActorKind;
+use epione_testnet::sim::many::run_many;
+use epione_testnet::sim::plan::SIZES;
+use epione_testnet::sim::scenario::ScenarioError;
+use epione_testnet::sim::shrink::shrink;
+use epione_testnet::sim::{Class, Lines, Options, Plan, run};
+
+fn short(seed: u64, n: usize) -> Plan {
+    Plan::draw_sized(seed, n, 12)
+}
+
+#[test]
+fn a_plan_is_text_and_text_is_a_plan() {
+    for seed in 0..300 {
+        let plan = Plan::draw(seed);
+        assert_eq!(Plan::from_text(&plan.to_text()), Ok(plan), "seed {seed}");
+    }
+    assert_eq!(Plan::from_text("# nothing but a remark\n\n"), Ok(Plan::default()));
+}
+
+#[test]
+fn a_line_that_means_nothing_is_named() {
+    for (text, line) in [
+        ("nodes 4\nnodes four", 2),
+        ("at 5 partition {0,1} for", 1),
+        ("at 5 crash {0} after 3 politely for 9", 1),
+        ("nodes 4\nat 1 freeze 4 for 5", 2),
+        ("actor 1 saint", 1),
+        ("nodes 0", 1),
+        ("at 1 partition {0,99} for 5", 1),
+    ] {
+        let error: ScenarioError = Plan::from_text(text).unwrap_err();
+        assert_eq!(error.line, line, "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn every_size_comes_through_its_faults() {
+    for n in SIZES {
+        for seed in 0..3 {
+            let report = run(&short(seed, n), &Options::default());
+            assert_eq!(report.failure, None, "seed {seed}, {n} nodes");
+            assert!(
+                report.counts.get("transactions") > 0,
+                "seed {seed}, {n} nodes: an empty run shows nothing"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_plan_gives_one_trace_and_lines_change_nothing() {
+    for seed in 0..4 {
+        let plan = short(seed, 4);
+        let first = run(&plan, &Options::default());
+        let again = run(&plan, &Options { lines: Lines::Last(5), ..Options::default() });
+        assert_eq!(first.trace, again.trace, "seed {seed}");
+        assert_eq!(first.counts, again.counts, "seed {seed}");
+        assert_ne!(first.trace, run(&short(seed + 100, 4), &Options::default()).trace);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let with = |jobs| run_many(50, 6, jobs, |seed| short(seed, 4), &Options::default(), |_| ());
+    let (one, two) = (with(1), with(2));
+    assert_eq!(one.trace(), two.trace());
+    assert_eq!(one.exercised, two.exercised);
+}
+
+/// A Byzantine validator that is taken for an honest one must be caught.
+#[test]
+fn the_canary_dies() {
+    let plan = Plan { actors: vec![(0, ActorKind::Equivocator)], heights: 20, ..Plan::default() };
+    assert_eq!(run(&plan, &Options::default()).failure, None);
+    let failure = run(&plan, &Options { canary: true, ..Options::default() }).failure.expect("it must fail");
+    assert_eq!((failure.class, failure.invariant.as_str()), (Class::Safety, "one vote"), "{}", failure.text);
+}
+
+#[test]
+fn a_failing_plan_shrinks_to_what_it_fails_by() {
+    let plan = Plan { actors: vec![(0, ActorKind::Equivocator)], ..short(7, 4) };
+    let options = Options { canary: true, ..Options::default() };
+    let lines = plan.schedule.len();
+    let small = shrink(&plan, &options, 60).expect("the canary dies");
+    assert!(small.plan.schedule.len() <= lines.min(1), "{}", small.plan.to_text());
+    assert_eq!(small.plan.actors.len(), 1);
+    let again = Plan::from_text(&small.plan.to_text()).unwrap();
+    assert_eq!(run(&again, &options).failure.map(|failure| failure.invariant), Some(small.failure.invariant));
+}
+
+/// Each actor must be seen to do something, and honest nodes must bear it.
+#[test]
+fn every_actor_acts_and_is_borne() {
+    for kind in ActorKind::ALL {
+        let mut acted = 0;
+        for seed in 0..2 {
+            let mut plan = Plan { actors: vec![(1, kind)], ..short(seed, 4) };
+            plan.schedule.retain(|line| line.fault.kind() != "rot"); // one faulty validator is all that four bear
+            let report = run(&plan, &Options::default());
+            assert_eq!(report.failure, None, "{} in seed {seed}", kind.name());
+            acted += report.counts.get(&format!("actor {}", kind.name()));
+        }
+        assert!(acted > 0, "{} did nothing", kind.name());
+    }
+}
