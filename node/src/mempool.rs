@@ -695,7 +695,11 @@ mod tests {
             pool.unfinished().map(|(client, _)| Account::Client(client)).collect::<Vec<_>>(),
             [CLINIC]
         );
-        assert_eq!(pool.resend(true, 10, 10, 1 << 20), [tx.clone()], "to everybody, as one of ours");
+        assert_eq!(
+            pool.resend(true, 10, 10, 1 << 20),
+            std::slice::from_ref(&tx),
+            "to everybody, as one of ours"
+        );
         pool.executed([tx.id()], TimestampMs(1));
         assert_eq!(pool.size(), PoolSize::default());
     }
