@@ -249,12 +249,14 @@ impl Replica {
             if !stamp_ok && acceptances.len() <= self.faults && guard::holds(Guard::Stamp) {
                 return; // R9: f+1 acceptances by others stand in
             }
-            self.note_empty(height, step);
         }
         self.accept(pre_prepare, step);
         if pre_prepare.from != self.config.me {
             let own = self.own_vote(Kind::Prepare, view, height, digest);
             Self::broadcast(Message::Vote(own), step);
+        }
+        if listed.is_none() {
+            self.note_empty(height, step); // may end voting in this view (R17): the vote comes first
         }
     }
 

@@ -1281,6 +1281,26 @@ mod found {
     }
 
     #[test]
+    fn the_proposal_that_makes_one_leave_is_accepted_before_leaving_or_not_at_all() {
+        // Found by the simulator, with a primary that empties its batches: the second one was suspected, with another's
+        // Suspect that was enough to ask for view 1, and then it was accepted in view 0 (R17).
+        let mut cluster = Cluster::new(4);
+        let suspect = vote(&cluster, 2, Kind::Suspect, 0, 0, Hash::ZERO);
+        cluster.receive(1, Message::Vote(suspect)).unwrap();
+        for height in 1..=2 {
+            let (proposer, stamp) = (v(0), cluster.clock());
+            let empty = Payload::new(Batch::Proposed { proposer, stamp, txs: Vec::new() });
+            let message = proposal(&cluster, 0, 0, height, &empty);
+            cluster.receive(1, message).unwrap();
+        }
+        let log = &cluster.nodes[1].disk.synced;
+        let asked = log.iter().position(|record| matches!(record, Record::Asked(_))).unwrap();
+        let accepted = log.iter().rposition(|record| matches!(record, Record::Accepted(_))).unwrap();
+        assert!(accepted < asked, "{accepted} of {log:#?}");
+        assert_eq!(sent(&cluster, 1, |m| is_vote(m, Kind::Prepare)), 6, "the batch is not refused (R11)");
+    }
+
+    #[test]
     fn a_late_new_view_of_a_lower_view_is_no_conflict_with_what_a_higher_view_ordered() {
         let mut cluster = Cluster::new(4);
         cluster.byzantine.extend(0..4);
