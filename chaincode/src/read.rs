@@ -27,11 +27,12 @@ use crate::access::decide::{Facts, Request, decide_on, roots_of};
 use crate::access::rules::{lives, subject_rank};
 use crate::access::{AccessEvent, Override};
 use crate::config;
-use crate::consent::{self, Grant};
+use crate::consent::Grant;
 use crate::host::{State, StateError, get, range};
 use crate::identity::{self, Member, Organisation, Patient, PatientStatus, Practitioner};
 use crate::keys::{self, KeyRange};
 use crate::records::Record;
+use crate::voice;
 
 /// Most entries that one page reads.
 pub const MAX_PAGE: usize = 500;
@@ -142,7 +143,7 @@ impl<'s> Reader<'s> {
             }
             Member::Patient(_) | Member::Representative(_) => vec![role],
             Member::Guest(_) => vec![Role::Guest],
-            Member::Admin(_) => vec![],
+            Member::Admin(_) | Member::Device(..) | Member::Retired => vec![],
         };
         let has = |wanted: &[Role]| member_roles.iter().any(|role| wanted.contains(role));
         let caring = who.organisation().is_some_and(|organisation| patient.is_cared_for_by(organisation));
@@ -154,7 +155,7 @@ impl<'s> Reader<'s> {
             .is_some_and(|it| it.is_active(now) && it.categories.is_empty() && !it.minor_has_privacy(now));
         let subject = role == Role::Patient && patient.status == PatientStatus::Active;
         let officer = caring && has(&[Role::PrivacyOfficer, Role::Auditor]);
-        let attests = facts.practitioner.as_ref().is_some_and(consent::may_attest);
+        let attests = facts.practitioner.as_ref().is_some_and(voice::may_attest);
         let cares = caring && attests && !member_roles.is_empty();
         let questions = questions(who, &member_roles, &facts.rules);
         if who == Member::Patient(id) {
