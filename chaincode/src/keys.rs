@@ -68,6 +68,7 @@ use crate::identity::recovery::{Guardians, Recovery};
 use crate::identity::representation::Representative;
 use crate::identity::{Device, Member, Organisation, Patient, Practitioner, Representation};
 use crate::links::GuestLink;
+use crate::read::Escalation;
 use crate::records::Record;
 use crate::records::erasure::Erasure;
 use crate::reports::Report;
@@ -476,6 +477,22 @@ pub fn escalation(who: (OrgId, PractitionerId), due: TimestampMs, patient: Patie
 #[must_use]
 pub fn escalations(organisation: OrgId) -> KeyRange<()> {
     KeyRange::all(&[b"esc/", organisation.as_bytes()])
+}
+
+/// What an `esc/` key says.
+pub(crate) fn escalation_of(key: &[u8]) -> Result<Escalation, StateError> {
+    let parts = || {
+        let (organisation, rest) = key.strip_prefix(b"esc/")?.split_at_checked(16)?;
+        let (due, rest) = rest.split_first_chunk::<8>()?;
+        let (practitioner, patient) = rest.split_at_checked(16)?;
+        let practitioner = PractitionerId::try_from(practitioner).ok()?;
+        Some(Escalation {
+            practitioner: (OrgId::try_from(organisation).ok()?, practitioner),
+            patient: PatientId::try_from(patient).ok()?,
+            due: TimestampMs(u64::from_be_bytes(*due)),
+        })
+    };
+    parts().ok_or_else(|| StateError::damaged(key, "an escalation of nobody"))
 }
 
 /// A notice to a patient.

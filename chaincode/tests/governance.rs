@@ -159,7 +159,7 @@ fn studies_and_enrolments_are_set_by_vote_and_decisions_read_them() {
     let tx = world.tx(&["hospA.admin0"], propose("twice", set_study(&[team[0], team[0]])));
     assert_eq!(world.refused(tx), Refusal::InvalidField);
     pass(&mut world, "study", set_study(&team));
-    let mut read = |world: &mut World| {
+    let read = |world: &mut World| {
         let call = RecordAccess {
             study: Some(study),
             action: Action::DeidRead,
