@@ -1,14 +1,23 @@
-//! Constants of the chain, in the state from genesis on: governance will change them there, never a node's own file.
+//! Constants of the chain, in the state from genesis on: organisations change them by vote, never a node's own file.
+//!
+//! What genesis sets ([`Policy`]) and what it leaves at its default ([`Constants`]) are both read once a block: a
+//! change holds from the next block on.
 
+use core::ops::RangeInclusive;
 use std::collections::BTreeSet;
 
+use epione_types::codes::PolicyConstant;
 use epione_types::genesis::{Genesis, Policy};
 use epione_types::id::OrgId;
 use epione_types::{ChainId, TimestampMs};
 use serde::{Deserialize, Serialize};
 
+use crate::consent::RULES_HARD_MAX;
 use crate::host::{Overlay, State, StateError, get};
 use crate::keys;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// What never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +28,89 @@ pub struct Chain {
     pub genesis_time: TimestampMs,
 }
 
+/// Constants that genesis does not name: absent from the state until a vote changes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constants {
+    /// Most live grants and denials of one patient.
+    pub live_rules_max: u64,
+    /// How long a patient has to review a report, in milliseconds.
+    pub report_review_ms: u64,
+    /// Longest life of a guest link, in milliseconds.
+    pub link_ms: u64,
+    /// Longest life of a request for access, in milliseconds.
+    pub access_request_ms: u64,
+    /// How long a recovery can be stopped by the old key, in milliseconds.
+    pub recovery_delay_ms: u64,
+    /// From which age a minor has privacy before a parent, in years.
+    pub minor_privacy_age: u64,
+    /// Majority, in years.
+    pub majority_age: u64,
+}
+
+impl Default for Constants {
+    fn default() -> Self {
+        Self {
+            live_rules_max: 512,
+            report_review_ms: 14 * DAY_MS,
+            link_ms: 30 * DAY_MS,
+            access_request_ms: 90 * DAY_MS,
+            recovery_delay_ms: 72 * HOUR_MS,
+            minor_privacy_age: 12,
+            majority_age: 18,
+        }
+    }
+}
+
+/// All constants in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What genesis set.
+    pub policy: Policy,
+    /// The others.
+    pub constants: Constants,
+}
+
+impl Settings {
+    /// The values that a constant may have.
+    #[must_use]
+    pub const fn limits(constant: PolicyConstant) -> RangeInclusive<u64> {
+        match constant {
+            PolicyConstant::OrganisationSignatures => 1..=64,
+            PolicyConstant::OverrideOpenMs => 600_000..=DAY_MS,
+            PolicyConstant::OverrideReviewMs => HOUR_MS..=30 * DAY_MS,
+            PolicyConstant::OverdueReviewsMax => 1..=100,
+            PolicyConstant::LiveRulesMax => 16..=RULES_HARD_MAX as u64,
+            PolicyConstant::ReportReviewMs => DAY_MS..=365 * DAY_MS,
+            PolicyConstant::LinkMs => HOUR_MS..=365 * DAY_MS,
+            PolicyConstant::AccessRequestMs => HOUR_MS..=365 * DAY_MS,
+            PolicyConstant::RecoveryDelayMs => DAY_MS..=30 * DAY_MS,
+            PolicyConstant::MinorPrivacyAge | PolicyConstant::MajorityAge => 1..=30,
+        }
+    }
+
+    /// Sets a constant; `value` is within its limits.
+    pub(crate) fn set(&mut self, constant: PolicyConstant, value: u64) {
+        let Self { policy, constants } = self;
+        match constant {
+            PolicyConstant::OrganisationSignatures => {
+                policy.organisation_signatures = u16::try_from(value).unwrap_or(u16::MAX);
+            }
+            PolicyConstant::OverrideOpenMs => policy.override_open_ms = value,
+            PolicyConstant::OverrideReviewMs => policy.override_review_ms = value,
+            PolicyConstant::OverdueReviewsMax => {
+                policy.overdue_reviews_max = u32::try_from(value).unwrap_or(u32::MAX);
+            }
+            PolicyConstant::LiveRulesMax => constants.live_rules_max = value,
+            PolicyConstant::ReportReviewMs => constants.report_review_ms = value,
+            PolicyConstant::LinkMs => constants.link_ms = value,
+            PolicyConstant::AccessRequestMs => constants.access_request_ms = value,
+            PolicyConstant::RecoveryDelayMs => constants.recovery_delay_ms = value,
+            PolicyConstant::MinorPrivacyAge => constants.minor_privacy_age = value,
+            PolicyConstant::MajorityAge => constants.majority_age = value,
+        }
+    }
+}
+
 /// Constants of the access policy now in force.
 ///
 /// # Errors
@@ -26,6 +118,15 @@ pub struct Chain {
 pub fn policy(state: &dyn State) -> Result<Policy, StateError> {
     let key = keys::policy();
     get(state, &key)?.ok_or_else(|| StateError::damaged(key.as_bytes(), "no policy"))
+}
+
+/// All constants now in force.
+///
+/// # Errors
+/// As [`policy`].
+pub fn settings(state: &dyn State) -> Result<Settings, StateError> {
+    let constants = get(state, &keys::constants())?.unwrap_or_default();
+    Ok(Settings { policy: policy(state)?, constants })
 }
 
 /// Organisations that run a validator, ascending.

@@ -23,6 +23,7 @@ use epione_types::{Height, PublicKey, TimestampMs};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::block::BlockContext;
+use crate::config::{Constants, Settings};
 use crate::keys::{Key, KeyRange};
 
 /// Largest value, in bytes.
@@ -243,7 +244,7 @@ pub(crate) fn require(condition: bool, refusal: Refusal) -> Done {
 pub(crate) struct Host<'a, 's> {
     overlay: &'a mut Overlay<'s>,
     block: &'a BlockContext,
-    policy: &'a Policy,
+    settings: &'a Settings,
     index: u32,
     sender: &'a PublicKey,
     signers: &'a [PublicKey],
@@ -254,12 +255,12 @@ impl<'a, 's> Host<'a, 's> {
     pub(crate) const fn new(
         overlay: &'a mut Overlay<'s>,
         block: &'a BlockContext,
-        policy: &'a Policy,
+        settings: &'a Settings,
         index: u32,
         sender: &'a PublicKey,
         signers: &'a [PublicKey],
     ) -> Self {
-        Self { overlay, block, policy, index, sender, signers, events: Vec::new() }
+        Self { overlay, block, settings, index, sender, signers, events: Vec::new() }
     }
 
     /// The state as this call sees it, for the functions that only read.
@@ -277,6 +278,10 @@ impl<'a, 's> Host<'a, 's> {
 
     pub(crate) fn put<T: Serialize>(&mut self, key: &Key<T>, value: &T) {
         self.overlay.put(key, value);
+    }
+
+    pub(crate) fn delete<T>(&mut self, key: &Key<T>) {
+        self.overlay.delete(key);
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
@@ -298,7 +303,16 @@ impl<'a, 's> Host<'a, 's> {
     }
 
     pub(crate) const fn policy(&self) -> &'a Policy {
-        self.policy
+        &self.settings.policy
+    }
+
+    /// The constants that genesis does not name.
+    pub(crate) const fn constants(&self) -> &'a Constants {
+        &self.settings.constants
+    }
+
+    pub(crate) const fn settings(&self) -> &'a Settings {
+        self.settings
     }
 
     /// The key that sent the transaction; it is among the signers.
@@ -358,10 +372,10 @@ mod tests {
         let (base, sender) = (BTreeMap::new(), PublicKey([1; 32]));
         let block =
             BlockContext { height: Height(1), timestamp: TimestampMs(2), parent_timestamp: TimestampMs(1) };
-        let policy = Policy::default();
+        let settings = Settings { policy: Policy::default(), constants: Constants::default() };
         let mut overlay = Overlay::new(&base);
         let mut run = |id: u8, refusal: Option<Refusal>| {
-            let host = Host::new(&mut overlay, &block, &policy, 0, &sender, &[]);
+            let host = Host::new(&mut overlay, &block, &settings, 0, &sender, &[]);
             host.attempt(|host| {
                 host.put(&crate::keys::member(&PublicKey([id; 32])), &Member::Patient(PatientId([id; 16])));
                 host.emit(Event::OrganisationRegistered { organisation: OrgId([id; 16]) });

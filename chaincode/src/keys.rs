@@ -5,7 +5,7 @@
 //!
 //! | prefix | then | value | contract |
 //! |---|---|---|---|
-//! | `cfg/` | `chain`, `policy`, `validators` | chain constants | config |
+//! | `cfg/` | `chain`, `policy`, `constants`, `validators` | chain constants | config |
 //! | `txi/` | expires_at, transaction id | whose request id it holds | replay |
 //! | `req/` | sender, request id | transaction id | replay |
 //! | `key/` | public key | member | identity |
@@ -13,30 +13,65 @@
 //! | `pra/` | organisation, practitioner | practitioner | identity |
 //! | `pat/` | patient | patient | identity |
 //! | `rep/` | patient, person | representation | identity |
+//! | `rpx/` | patient, person, height | representation that was replaced then | identity |
+//! | `rpn/` | representative | a representative's key | identity |
+//! | `dev/` | organisation, device | device | identity |
+//! | `pkc/` | patient, height, index | change of the patient's key | identity |
+//! | `gua/` | patient | who may restore the key | identity |
+//! | `rcv/` | patient | recovery of the key | identity |
 //! | `rec/` | record | record | records |
+//! | `rvs/` | record, version | an earlier version | records |
 //! | `rbp/` | patient, record | - | records |
+//! | `rbe/` | patient, record | - (a tombstone) | records |
+//! | `ers/` | record | who erased it | records |
+//! | `hld/` | record | until when it must be kept | records |
+//! | `rdv/` | record, version | the device that wrote it | records |
+//! | `rpt/` | record | report | reports |
+//! | `gst/` | link | guest link | links |
 //! | `grt/` | patient, grant | grant | consent |
+//! | `gra/` | patient, grant | grant that is over and was put away | consent |
+//! | `arq/` | patient, request | request for access | consent |
+//! | `arp/` | patient, organisation, practitioner | the request that waits | consent |
 //! | `acc/` | patient, height, index | access event | access |
 //! | `acx/` | member, height, index | access event on an unknown record | access |
 //! | `ovr/` | patient, height, organisation, practitioner | emergency override | access |
 //! | `ovo/` | patient, organisation, practitioner | the open override's end | access |
 //! | `rev/` | organisation, practitioner, review deadline, patient | - (an unreviewed override) | access |
+//! | `ovv/` | patient, height, organisation, practitioner | what its review found | access |
+//! | `esc/` | organisation, review deadline, practitioner, patient | - (an overdue review) | access |
+//! | `ntf/` | patient, height, index | notice to the patient | access |
 //! | `due/` | time, kind, patient, organisation, practitioner | what is due then | access |
 //! | `den/` | member | denials within the hour | access |
 //! | `sty/` | study | study | research |
 //! | `enr/` | study, patient | enrolment | research |
+//! | `prp/` | proposal | proposal | governance |
 
 use core::marker::PhantomData;
 
 use epione_types::call::Person;
-use epione_types::id::{GrantId, OrgId, PatientId, PractitionerId, RecordId, RequestId, StudyId};
+use epione_types::id::{
+    AccessRequestId, DeviceId, GrantId, LinkId, OrgId, PatientId, PractitionerId, ProposalId, RecordId,
+    RepresentativeId, RequestId, StudyId,
+};
 use epione_types::{Height, PublicKey, TimestampMs, TxId};
 
+use crate::access::notices::Notice;
+use crate::access::review::Review;
 use crate::access::{AccessEvent, Deadline, Denials, OpenOverride, Override};
-use crate::config::Chain;
+use crate::config::{Chain, Constants};
 use crate::consent::Grant;
-use crate::identity::{Member, Organisation, Patient, Practitioner, Representation};
+use crate::consent::requests::AccessRequest;
+use crate::governance::Proposal;
+use crate::host::StateError;
+use crate::identity::patients::KeyChange;
+use crate::identity::recovery::{Guardians, Recovery};
+use crate::identity::representation::Representative;
+use crate::identity::{Device, Member, Organisation, Patient, Practitioner, Representation};
+use crate::links::GuestLink;
+use crate::read::Escalation;
 use crate::records::Record;
+use crate::records::erasure::Erasure;
+use crate::reports::Report;
 use crate::research::{Enrolment, Study};
 
 /// A key whose value is a `T`.
@@ -125,6 +160,12 @@ pub fn policy() -> Key<epione_types::genesis::Policy> {
     Key::new(&[b"cfg/policy"])
 }
 
+/// Constants that genesis does not name; absent while all are at their default.
+#[must_use]
+pub fn constants() -> Key<Constants> {
+    Key::new(&[b"cfg/constants"])
+}
+
 /// Organisations that run a validator, ascending.
 #[must_use]
 pub fn validators() -> Key<Vec<OrgId>> {
@@ -179,6 +220,75 @@ pub fn representation(patient: PatientId, person: Person) -> Key<Representation>
     Key::new(&[b"rep/", patient.as_bytes(), &person_bytes(person)])
 }
 
+/// All representations of a patient, ended ones too.
+#[must_use]
+pub fn representations(patient: PatientId) -> KeyRange<Representation> {
+    KeyRange::all(&[b"rep/", patient.as_bytes()])
+}
+
+/// A representation that was replaced at a height.
+#[must_use]
+pub fn representation_ended(patient: PatientId, person: Person, height: Height) -> Key<Representation> {
+    Key::new(&[b"rpx/", patient.as_bytes(), &person_bytes(person), &height.0.to_be_bytes()])
+}
+
+/// The person of a `rep/` key.
+pub(crate) fn person_of(key: &[u8]) -> Result<Person, StateError> {
+    let person = || {
+        let (kind, ids) = key.get(b"rep/".len() + PatientId::LEN..)?.split_first()?;
+        let (first, second) = ids.split_at_checked(16)?;
+        Some(match kind {
+            1 => Person::Practitioner(OrgId::try_from(first).ok()?, PractitionerId::try_from(second).ok()?),
+            2 => Person::Patient(PatientId::try_from(first).ok()?),
+            3 => Person::Representative(RepresentativeId::try_from(first).ok()?),
+            _ => return None,
+        })
+    };
+    person().ok_or_else(|| StateError::damaged(key, "a representation of nobody"))
+}
+
+/// A representative's entry.
+#[must_use]
+pub fn representative(id: RepresentativeId) -> Key<Representative> {
+    Key::new(&[b"rpn/", id.as_bytes()])
+}
+
+/// A device.
+#[must_use]
+pub fn device(organisation: OrgId, id: DeviceId) -> Key<Device> {
+    Key::new(&[b"dev/", organisation.as_bytes(), id.as_bytes()])
+}
+
+/// All devices of an organisation.
+#[must_use]
+pub fn devices(organisation: OrgId) -> KeyRange<Device> {
+    KeyRange::all(&[b"dev/", organisation.as_bytes()])
+}
+
+/// A change of the key that signs for a patient.
+#[must_use]
+pub fn key_change(patient: PatientId, height: Height, index: u32) -> Key<KeyChange> {
+    Key::new(&[b"pkc/", patient.as_bytes(), &height.0.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// All changes of the key that signs for a patient, oldest first.
+#[must_use]
+pub fn key_changes(patient: PatientId) -> KeyRange<KeyChange> {
+    KeyRange::all(&[b"pkc/", patient.as_bytes()])
+}
+
+/// Who may restore a patient's key.
+#[must_use]
+pub fn guardians(patient: PatientId) -> Key<Guardians> {
+    Key::new(&[b"gua/", patient.as_bytes()])
+}
+
+/// The recovery of a patient's key, the latest.
+#[must_use]
+pub fn recovery(patient: PatientId) -> Key<Recovery> {
+    Key::new(&[b"rcv/", patient.as_bytes()])
+}
+
 /// A record.
 #[must_use]
 pub fn record(id: RecordId) -> Key<Record> {
@@ -195,6 +305,90 @@ pub fn record_of_patient(patient: PatientId, id: RecordId) -> Key<()> {
 #[must_use]
 pub fn records_of_patient(patient: PatientId) -> KeyRange<()> {
     KeyRange::all(&[b"rbp/", patient.as_bytes()])
+}
+
+/// An earlier version of a record.
+#[must_use]
+pub fn record_version(id: RecordId, version: u32) -> Key<Record> {
+    Key::new(&[b"rvs/", id.as_bytes(), &version.to_be_bytes()])
+}
+
+/// All earlier versions of a record, oldest first.
+#[must_use]
+pub fn record_versions(id: RecordId) -> KeyRange<Record> {
+    KeyRange::all(&[b"rvs/", id.as_bytes()])
+}
+
+/// A patient's record that was erased; the listing.
+#[must_use]
+pub fn record_erased(patient: PatientId, id: RecordId) -> Key<()> {
+    Key::new(&[b"rbe/", patient.as_bytes(), id.as_bytes()])
+}
+
+/// All erased records of a patient.
+#[must_use]
+pub fn records_erased(patient: PatientId) -> KeyRange<()> {
+    KeyRange::all(&[b"rbe/", patient.as_bytes()])
+}
+
+/// Who erased a record.
+#[must_use]
+pub fn erasure(id: RecordId) -> Key<Erasure> {
+    Key::new(&[b"ers/", id.as_bytes()])
+}
+
+/// Until when a record must be kept, exclusive.
+#[must_use]
+pub fn retention(id: RecordId) -> Key<TimestampMs> {
+    Key::new(&[b"hld/", id.as_bytes()])
+}
+
+/// The device that wrote a version.
+#[must_use]
+pub fn written_by_device(id: RecordId, version: u32) -> Key<DeviceId> {
+    Key::new(&[b"rdv/", id.as_bytes(), &version.to_be_bytes()])
+}
+
+/// A report.
+#[must_use]
+pub fn report(record: RecordId) -> Key<Report> {
+    Key::new(&[b"rpt/", record.as_bytes()])
+}
+
+/// A guest link.
+#[must_use]
+pub fn guest_link(id: LinkId) -> Key<GuestLink> {
+    Key::new(&[b"gst/", id.as_bytes()])
+}
+
+/// A grant or denial that is over and was put away.
+#[must_use]
+pub fn grant_archived(patient: PatientId, id: GrantId) -> Key<Grant> {
+    Key::new(&[b"gra/", patient.as_bytes(), id.as_bytes()])
+}
+
+/// All grants and denials of a patient that were put away.
+#[must_use]
+pub fn grants_archived(patient: PatientId) -> KeyRange<Grant> {
+    KeyRange::all(&[b"gra/", patient.as_bytes()])
+}
+
+/// A request for access.
+#[must_use]
+pub fn access_request(patient: PatientId, id: AccessRequestId) -> Key<AccessRequest> {
+    Key::new(&[b"arq/", patient.as_bytes(), id.as_bytes()])
+}
+
+/// All requests for access to a patient's records.
+#[must_use]
+pub fn access_requests(patient: PatientId) -> KeyRange<AccessRequest> {
+    KeyRange::all(&[b"arq/", patient.as_bytes()])
+}
+
+/// A practitioner's request to a patient that waits: one at a time, because it is one key.
+#[must_use]
+pub fn access_request_pending(patient: PatientId, who: (OrgId, PractitionerId)) -> Key<AccessRequestId> {
+    Key::new(&[b"arp/", patient.as_bytes(), who.0.as_bytes(), who.1.as_bytes()])
 }
 
 /// A grant or denial.
@@ -265,6 +459,66 @@ pub fn reviews_overdue(who: (OrgId, PractitionerId), now: TimestampMs) -> KeyRan
     KeyRange::below(&[b"rev/", who.0.as_bytes(), who.1.as_bytes()], &now.next().0.to_be_bytes())
 }
 
+/// What the review of an override found.
+#[must_use]
+pub fn review_found(patient: PatientId, opened: Height, who: (OrgId, PractitionerId)) -> Key<Review> {
+    let parts: [&[u8]; 5] =
+        [b"ovv/", patient.as_bytes(), &opened.0.to_be_bytes(), who.0.as_bytes(), who.1.as_bytes()];
+    Key::new(&parts)
+}
+
+/// A review that is overdue.
+#[must_use]
+pub fn escalation(who: (OrgId, PractitionerId), due: TimestampMs, patient: PatientId) -> Key<()> {
+    Key::new(&[b"esc/", who.0.as_bytes(), &due.0.to_be_bytes(), who.1.as_bytes(), patient.as_bytes()])
+}
+
+/// All overdue reviews of an organisation's members, oldest first.
+#[must_use]
+pub fn escalations(organisation: OrgId) -> KeyRange<()> {
+    KeyRange::all(&[b"esc/", organisation.as_bytes()])
+}
+
+/// What an `esc/` key says.
+pub(crate) fn escalation_of(key: &[u8]) -> Result<Escalation, StateError> {
+    let parts = || {
+        let (organisation, rest) = key.strip_prefix(b"esc/")?.split_at_checked(16)?;
+        let (due, rest) = rest.split_first_chunk::<8>()?;
+        let (practitioner, patient) = rest.split_at_checked(16)?;
+        let practitioner = PractitionerId::try_from(practitioner).ok()?;
+        Some(Escalation {
+            practitioner: (OrgId::try_from(organisation).ok()?, practitioner),
+            patient: PatientId::try_from(patient).ok()?,
+            due: TimestampMs(u64::from_be_bytes(*due)),
+        })
+    };
+    parts().ok_or_else(|| StateError::damaged(key, "an escalation of nobody"))
+}
+
+/// A notice to a patient.
+#[must_use]
+pub fn notice(patient: PatientId, height: Height, index: u32) -> Key<Notice> {
+    Key::new(&[b"ntf/", patient.as_bytes(), &height.0.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// All notices to a patient, oldest first.
+#[must_use]
+pub fn notices(patient: PatientId) -> KeyRange<Notice> {
+    KeyRange::all(&[b"ntf/", patient.as_bytes()])
+}
+
+/// A proposal.
+#[must_use]
+pub fn proposal(id: ProposalId) -> Key<Proposal> {
+    Key::new(&[b"prp/", id.as_bytes()])
+}
+
+/// All proposals.
+#[must_use]
+pub fn proposals() -> KeyRange<Proposal> {
+    KeyRange::all(&[b"prp/"])
+}
+
 /// Something that waits for time.
 #[must_use]
 pub fn due(time: TimestampMs, deadline: &Deadline) -> Key<Deadline> {
@@ -323,6 +577,8 @@ fn member_bytes(member: Member) -> Vec<u8> {
         Member::Patient(id) => [&[2], id.as_bytes().as_slice()].concat(),
         Member::Representative(id) => [&[3], id.as_bytes().as_slice()].concat(),
         Member::Guest(id) => [&[4], id.as_bytes().as_slice()].concat(),
+        Member::Device(org, id) => [&[5], org.as_bytes().as_slice(), id.as_bytes()].concat(),
+        Member::Retired => vec![6],
     }
 }
 

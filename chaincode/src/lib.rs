@@ -5,8 +5,9 @@
 //!    │  1 deadlines that block time has reached, ids that the parent's time has passed
 //!    │  2 per transaction: replay (R10) ─▶ contract ─▶ all of its writes and events, or none
 //!    ▼
-//! identity ─ records ─ consent ─ access          each over its own keys, through `host`
-//!                                  └ decide()     the one access decision: pure, no state, no clock
+//! identity ─ records ─ reports ─ links ─ consent ─ access ─ governance     each over its own keys, through `host`
+//!     └ what may be done to each kind of thing: one table (`machine`)
+//!                                              └ decide()     the one access decision: pure, no state, no clock
 //! ```
 //!
 //! How it cannot go wrong: no contract sees a clock, a random source, a float or an unordered map; a store
@@ -18,13 +19,18 @@ pub mod access;
 pub mod block;
 pub mod config;
 pub mod consent;
+pub mod governance;
 pub mod host;
 pub mod identity;
 pub mod keys;
+pub mod links;
+pub mod machine;
 pub mod read;
 pub mod records;
 mod replay;
+pub mod reports;
 pub mod research;
+mod voice;
 
 pub use access::decide::{Decided, Facts, Request, decide};
 pub use access::{check_access, next_deadline};

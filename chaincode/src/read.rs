@@ -3,35 +3,56 @@
 //! [`Reader`] answers for one member and one patient. Where it is not obvious, the access decision answers: a
 //! record's entry is shown to whom some READ of it would be permitted now, so that there is no second rule book.
 //!
-//! | who | records | grants | accesses, overrides | reasons |
-//! |---|---|---|---|---|
-//! | the patient; a representative without limits | all | all | all | precise |
-//! | privacy officer or auditor of a caring organisation, auditor of a validator's | all | all | all | precise |
-//! | clinician or registrar of a caring organisation | where a READ is permitted | all | of those records | precise |
-//! | a representative with limits | where a READ is permitted | permits to them | of those records | public |
-//! | a grantee | where a READ is permitted | permits to them | their own | public |
-//! | anybody else | nothing: the same answer as for a patient who does not exist | | | |
+//! | who | records | grants | accesses, overrides | reasons | the rest |
+//! |---|---|---|---|---|---|
+//! | the patient; a representative without limits | all | all | all | precise | all |
+//! | privacy officer or auditor of a caring organisation, auditor of a validator's | all | all | all | precise | all |
+//! | clinician or registrar of a caring organisation | where a READ is permitted | all | of those records | precise | all |
+//! | a representative with limits | where a READ is permitted | permits to them | of those records | public | their own |
+//! | a grantee | where a READ is permitted | permits to them | their own | public | their own |
+//! | anybody else | nothing: the same answer as for a patient who does not exist | | | | |
+//!
+//! *The rest*: representations, requests for access, reviews, notices, reports, guest links, changes of the key and its
+//! recovery. *Their own*: the representation by which they act, the request that they made, the review of their own
+//! override, the report that they wrote. Earlier versions are shown where a READ of that very version is permitted.
+//! Who takes part (organisations, practitioners, devices) and by which rules (constants, proposals) is for everybody
+//! enrolled; overdue reviews of an organisation's members for its administrators, privacy officers and auditors, and
+//! for those of validators' organisations who oversee.
 //!
 //! A page may be short, even empty, and have a next one: it is the reading that is bounded.
 //! Tested by `tests/read.rs`.
 
 use std::collections::BTreeSet;
 
-use epione_types::call::{GrantKind, Purposes};
-use epione_types::codes::{Action, Decision, Purpose, Role};
-use epione_types::id::{GrantId, OrgId, PatientId, PractitionerId, RecordId};
+use epione_types::call::{GrantKind, Person, Purposes};
+use epione_types::codes::{Action, Decision, OverrideStatus, Purpose, Role};
+use epione_types::id::{
+    AccessRequestId, DeviceId, GrantId, LinkId, OrgId, PatientId, PractitionerId, ProposalId, RecordId,
+};
 use epione_types::{PublicKey, TimestampMs};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::access::decide::{Facts, Request, decide_on, roots_of};
+use crate::access::notices::Notice;
+use crate::access::review::{self, Review};
 use crate::access::rules::{lives, subject_rank};
 use crate::access::{AccessEvent, Override};
-use crate::config;
-use crate::consent::{self, Grant};
+use crate::config::{self, Settings};
+use crate::consent::Grant;
+use crate::consent::requests::AccessRequest;
+use crate::governance::Proposal;
 use crate::host::{State, StateError, get, range};
-use crate::identity::{self, Member, Organisation, Patient, PatientStatus, Practitioner};
+use crate::identity::patients::KeyChange;
+use crate::identity::recovery::Recovery;
+use crate::identity::{
+    self, Device, Member, Organisation, Patient, PatientStatus, Practitioner, Representation,
+};
 use crate::keys::{self, KeyRange};
+use crate::links::GuestLink;
 use crate::records::Record;
+use crate::records::erasure::Erasure;
+use crate::reports::Report;
+use crate::voice;
 
 /// Most entries that one page reads.
 pub const MAX_PAGE: usize = 500;
@@ -73,6 +94,114 @@ pub fn practitioner(
     get(state, &keys::practitioner(organisation, id))
 }
 
+/// A device. Everybody enrolled may know it: a record names it.
+///
+/// # Errors
+/// The store failed.
+pub fn device(state: &dyn State, organisation: OrgId, id: DeviceId) -> Result<Option<Device>, StateError> {
+    get(state, &keys::device(organisation, id))
+}
+
+/// The constants in force. Everybody enrolled may know them.
+///
+/// # Errors
+/// The store failed.
+pub fn settings(state: &dyn State) -> Result<Settings, StateError> {
+    config::settings(state)
+}
+
+/// A proposal. Everybody enrolled may know it.
+///
+/// # Errors
+/// The store failed.
+pub fn proposal(state: &dyn State, id: ProposalId) -> Result<Option<Proposal>, StateError> {
+    get(state, &keys::proposal(id))
+}
+
+/// All proposals, ascending by id. Everybody enrolled may know them.
+///
+/// # Errors
+/// The store failed.
+pub fn proposals(
+    state: &dyn State,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Page<(ProposalId, Proposal)>, StateError> {
+    let page = page(state, keys::proposals(), after, limit)?;
+    let with_id = |(key, proposal): (Vec<u8>, Proposal)| Ok((id_of(&key)?, proposal));
+    let items = page.items.into_iter().map(with_id).collect::<Result<_, StateError>>()?;
+    Ok(Page { items, next: page.next })
+}
+
+/// A review that should have been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Escalation {
+    /// Who broke the glass.
+    pub practitioner: (OrgId, PractitionerId),
+    /// On whose records.
+    pub patient: PatientId,
+    /// By when it should have been reviewed.
+    pub due: TimestampMs,
+}
+
+/// Overdue reviews of an organisation's members, oldest first; none if they are not for `who`.
+///
+/// # Errors
+/// The store failed.
+pub fn escalations(
+    state: &dyn State,
+    now: TimestampMs,
+    who: Member,
+    organisation: OrgId,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Option<Page<Escalation>>, StateError> {
+    if !answers_for(state, now, who, organisation)? {
+        return Ok(None);
+    }
+    let page = page(state, keys::escalations(organisation), after, limit)?;
+    let items = page.items.iter().map(|(key, ())| keys::escalation_of(key)).collect::<Result<_, _>>()?;
+    Ok(Some(Page { items, next: page.next }))
+}
+
+/// Administrators, privacy officers and auditors: of the organisation, or (but for privacy officers) of a validator's.
+fn answers_for(
+    state: &dyn State,
+    now: TimestampMs,
+    who: Member,
+    organisation: OrgId,
+) -> Result<bool, StateError> {
+    let Some(own) = who.organisation() else { return Ok(false) };
+    if !get(state, &keys::organisation(own))?.is_some_and(|it| it.is_active()) {
+        return Ok(false);
+    }
+    let is_own = own == organisation;
+    let oversees = config::validator_organisations(state)?.contains(&own);
+    Ok(match who {
+        Member::Admin(_) => is_own || oversees,
+        Member::Practitioner(_, id) => {
+            get(state, &keys::practitioner(own, id))?.filter(|it| it.is_credentialed(now)).is_some_and(|it| {
+                (it.acts_as(Role::Auditor) && (is_own || oversees))
+                    || (it.acts_as(Role::PrivacyOfficer) && is_own)
+            })
+        }
+        Member::Patient(_)
+        | Member::Representative(_)
+        | Member::Guest(_)
+        | Member::Device(..)
+        | Member::Retired => false,
+    })
+}
+
+/// The id at the end of a key.
+fn id_of<T>(key: &[u8]) -> Result<T, StateError>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = epione_types::id::IdError>,
+{
+    let id = key.get(key.len().saturating_sub(16)..).unwrap_or_default();
+    T::try_from(id).map_err(|error| StateError::damaged(key, error.to_string()))
+}
+
 /// A record as `who` may see it: none if there is none, or if it is not for them.
 ///
 /// # Errors
@@ -86,6 +215,26 @@ pub fn record(
     let Some(record) = get(state, &keys::record(id))? else { return Ok(None) };
     let reader = Reader::new(state, now, who, record.patient)?;
     Ok(reader.filter(|reader| reader.sees_record(&record)).map(|_| record))
+}
+
+/// A request for access, for whoever made it and whoever may see all that a [`Reader`] shows; none for others.
+///
+/// # Errors
+/// The store failed.
+pub fn access_request(
+    state: &dyn State,
+    now: TimestampMs,
+    who: Member,
+    patient: PatientId,
+    id: AccessRequestId,
+) -> Result<Option<AccessRequest>, StateError> {
+    let Some(request) = get(state, &keys::access_request(patient, id))? else { return Ok(None) };
+    let (organisation, practitioner) = request.requester;
+    if who == Member::Practitioner(organisation, practitioner) {
+        return Ok(Some(request));
+    }
+    let reader = Reader::open(state, now, who, patient)?;
+    Ok(reader.filter(|reader| reader.sees_request(&request)).map(|_| request))
 }
 
 /// What one member may see of one patient.
@@ -142,7 +291,7 @@ impl<'s> Reader<'s> {
             }
             Member::Patient(_) | Member::Representative(_) => vec![role],
             Member::Guest(_) => vec![Role::Guest],
-            Member::Admin(_) => vec![],
+            Member::Admin(_) | Member::Device(..) | Member::Retired => vec![],
         };
         let has = |wanted: &[Role]| member_roles.iter().any(|role| wanted.contains(role));
         let caring = who.organisation().is_some_and(|organisation| patient.is_cared_for_by(organisation));
@@ -154,7 +303,7 @@ impl<'s> Reader<'s> {
             .is_some_and(|it| it.is_active(now) && it.categories.is_empty() && !it.minor_has_privacy(now));
         let subject = role == Role::Patient && patient.status == PatientStatus::Active;
         let officer = caring && has(&[Role::PrivacyOfficer, Role::Auditor]);
-        let attests = facts.practitioner.as_ref().is_some_and(consent::may_attest);
+        let attests = facts.practitioner.as_ref().is_some_and(voice::may_attest);
         let cares = caring && attests && !member_roles.is_empty();
         let questions = questions(who, &member_roles, &facts.rules);
         if who == Member::Patient(id) {
@@ -216,7 +365,7 @@ impl<'s> Reader<'s> {
         self.whole || self.cares || (grant.rule.kind == GrantKind::Permit && addressed())
     }
 
-    /// The patient's records, ascending by id.
+    /// The patient's records but erased ones, ascending by id.
     ///
     /// # Errors
     /// The store failed.
@@ -224,16 +373,166 @@ impl<'s> Reader<'s> {
         let page = page(self.state, keys::records_of_patient(self.id), after, limit)?;
         let mut items = Vec::new();
         for (key, ()) in &page.items {
-            let id = key.get(key.len().saturating_sub(RecordId::LEN)..).unwrap_or_default();
-            let id = RecordId::try_from(id).map_err(|error| StateError::damaged(key, error.to_string()))?;
-            let record = get(self.state, &keys::record(id))?;
-            let record = record.ok_or_else(|| StateError::damaged(key, "the record is not there"))?;
+            let record = self.listed(key)?;
             items.extend(Some(record).filter(|record| self.sees_record(record)));
         }
         Ok(Page { items, next: page.next })
     }
 
-    /// One grant or denial; none if there is none, or if it is not for the reader.
+    /// The record of a listing's key.
+    fn listed(&self, key: &[u8]) -> Result<Record, StateError> {
+        let record = get(self.state, &keys::record(id_of(key)?))?;
+        record.ok_or_else(|| StateError::damaged(key, "the record is not there"))
+    }
+
+    /// Tombstones of the patient's erased records, ascending by id: for those who see everything.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn records_erased(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<(Record, Option<Erasure>)>, StateError> {
+        let page = page(self.state, keys::records_erased(self.id), after, limit)?;
+        let mut items = Vec::new();
+        for (key, ()) in page.items.iter().filter(|_| self.whole) {
+            let record = self.listed(key)?;
+            let erasure = get(self.state, &keys::erasure(record.id))?;
+            items.push((record, erasure));
+        }
+        Ok(Page { items, next: page.next })
+    }
+
+    /// Earlier versions of a record, oldest first, each where a READ of it would be permitted.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn versions(
+        &self,
+        id: RecordId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<Record>, StateError> {
+        let page = page(self.state, keys::record_versions(id), after, limit)?;
+        let items = page.items.into_iter().map(|(_, version)| version);
+        let items = items.filter(|version| self.sees_record(version)).collect();
+        Ok(Page { items, next: page.next })
+    }
+
+    /// A record's report; none if there is none, or if it is not for the reader: its list of viewers says whom the
+    /// patient trusts.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn report(&self, id: RecordId) -> Result<Option<Report>, StateError> {
+        let Some(record) = get(self.state, &keys::record(id))? else { return Ok(None) };
+        if record.patient != self.id {
+            return Ok(None);
+        }
+        let author = self.who == Member::Practitioner(record.custodian, record.author);
+        let sees = self.whole || author || (self.cares && self.sees_record(&record));
+        if sees { get(self.state, &keys::report(id)) } else { Ok(None) }
+    }
+
+    /// A guest link to one of the patient's records; none if there is none, or if it is not for the reader.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn guest_link(&self, id: LinkId) -> Result<Option<GuestLink>, StateError> {
+        let link = get(self.state, &keys::guest_link(id))?;
+        Ok(link.filter(|link| link.patient == self.id && (self.whole || self.cares)))
+    }
+
+    /// Grants and denials that are over and were put away, ascending by id.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn grants_archived(&self, after: Option<&[u8]>, limit: usize) -> Result<Page<Grant>, StateError> {
+        let page = page(self.state, keys::grants_archived(self.id), after, limit)?;
+        let items = page.items.into_iter().map(|(_, grant)| grant);
+        Ok(Page { items: items.filter(|grant| self.sees_grant(grant)).collect(), next: page.next })
+    }
+
+    /// Requests for access to the patient's records, ascending by id.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn access_requests(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<AccessRequest>, StateError> {
+        let page = page(self.state, keys::access_requests(self.id), after, limit)?;
+        let items = page.items.into_iter().map(|(_, request)| request);
+        let items = items.filter(|request| self.sees_request(request)).collect();
+        Ok(Page { items, next: page.next })
+    }
+
+    fn sees_request(&self, request: &AccessRequest) -> bool {
+        let (organisation, practitioner) = request.requester;
+        self.whole || self.cares || self.who == Member::Practitioner(organisation, practitioner)
+    }
+
+    /// Who represents the patient, or did, with the person; those that were replaced apart.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn representations(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<(Person, Representation)>, StateError> {
+        let page = page(self.state, keys::representations(self.id), after, limit)?;
+        let mut items = Vec::new();
+        for (key, representation) in page.items {
+            let person = keys::person_of(&key)?;
+            if self.whole || self.cares || self.who.person() == Some(person) {
+                items.push((person, representation));
+            }
+        }
+        Ok(Page { items, next: page.next })
+    }
+
+    /// What the patient is told, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn notices(&self, after: Option<&[u8]>, limit: usize) -> Result<Page<Notice>, StateError> {
+        let page = page(self.state, keys::notices(self.id), after, limit)?;
+        let items = page.items.into_iter().map(|(_, notice)| notice);
+        Ok(Page { items: items.filter(|_| self.whole || self.cares).collect(), next: page.next })
+    }
+
+    /// Changes of the key that signs for the patient, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn key_changes(&self, after: Option<&[u8]>, limit: usize) -> Result<Page<KeyChange>, StateError> {
+        let page = page(self.state, keys::key_changes(self.id), after, limit)?;
+        let items = page.items.into_iter().map(|(_, change)| change);
+        Ok(Page { items: items.filter(|_| self.whole || self.cares).collect(), next: page.next })
+    }
+
+    /// The latest recovery of the patient's key; none if there is none, or if it is not for the reader.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn recovery(&self) -> Result<Option<Recovery>, StateError> {
+        Ok(get(self.state, &keys::recovery(self.id))?.filter(|_| self.whole || self.cares))
+    }
+
+    /// Where an override stands, and what its review found. The override is one that [`Self::overrides`] showed.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn review_of(&self, emergency: &Override) -> Result<(OverrideStatus, Option<Review>), StateError> {
+        let status = review::status(self.state, self.id, emergency, self.now)?;
+        let key = keys::review_found(self.id, emergency.height, emergency.practitioner);
+        Ok((status, get(self.state, &key)?))
+    }
+
+    /// One grant or denial at hand; none if there is none, or if it is not for the reader.
     ///
     /// # Errors
     /// The store failed.
@@ -241,7 +540,7 @@ impl<'s> Reader<'s> {
         Ok(get(self.state, &keys::grant(self.id, id))?.filter(|grant| self.sees_grant(grant)))
     }
 
-    /// The patient's grants and denials, revoked ones too, ascending by id.
+    /// The patient's grants and denials at hand, revoked ones too, ascending by id.
     ///
     /// # Errors
     /// The store failed.

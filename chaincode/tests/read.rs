@@ -3,13 +3,13 @@
 
 mod support;
 
-use epione_chaincode::identity::{Member, Representation, RepresentationKind};
+use epione_chaincode::identity::{Member, Representation};
 use epione_chaincode::keys;
 use epione_chaincode::read::{self, Page, Reader};
 use epione_types::TimestampMs;
-use epione_types::call::{Call, Grantee, Labels, Person, Rule};
-use epione_types::codes::{Label, Purpose, Reason, Role};
-use epione_types::id::RepresentativeId;
+use epione_types::call::*;
+use epione_types::codes::*;
+use epione_types::id::{AccessRequestId, RepresentativeId};
 use support::*;
 
 fn staff(hospital: &str, name: &str) -> Member {
@@ -196,4 +196,180 @@ fn a_grantee_by_role_or_label_sees_that() {
     let call = Call::RecordAccess(access_call("hiv", Role::Nurse, Purpose::Treat));
     let tx = world.tx(&["nurB"], call);
     assert_eq!(world.decided(tx).1, Reason::PermitGrant);
+}
+
+/// How much of the rest is shown: representations, requests, notices, key changes, erased records, archived grants,
+/// earlier versions of anna1, and whether the report, the link and the recovery are.
+fn rest(world: &World, who: Member) -> Option<([usize; 7], [bool; 3])> {
+    let reader = open(world, who)?;
+    let link = epione_types::id::LinkId(id16("link"));
+    Some((
+        [
+            all(|after| reader.representations(after, 2).unwrap()).len(),
+            all(|after| reader.access_requests(after, 2).unwrap()).len(),
+            all(|after| reader.notices(after, 2).unwrap()).len(),
+            all(|after| reader.key_changes(after, 2).unwrap()).len(),
+            all(|after| reader.records_erased(after, 2).unwrap()).len(),
+            all(|after| reader.grants_archived(after, 2).unwrap()).len(),
+            all(|after| reader.versions(record("anna1"), after, 2).unwrap()).len(),
+        ],
+        [
+            reader.report(record("report")).unwrap().is_some(),
+            reader.guest_link(link).unwrap().is_some(),
+            reader.recovery().unwrap().is_some(),
+        ],
+    ))
+}
+
+/// One of everything, about anna; `friend` is an attorney for imaging alone.
+fn rich() -> World {
+    let mut world = World::cast();
+    let friend = AddRepresentation {
+        categories: vec![Category::Imaging],
+        ..representation_call("anna", "friend", RepresentationKind::Attorney)
+    };
+    let request = RequestAccess {
+        request: AccessRequestId(id16("q")),
+        patient: patient("anna"),
+        rule: permit(person("hospB", "drB2")),
+        message: None,
+        expires_at: TimestampMs(world.now + 24 * HOUR),
+    };
+    let guardians = ["gus1", "gus2"]
+        .map(|name| Guardian::Person(Person::Patient(patient(name))).commitment(&hash(name)))
+        .to_vec();
+    let supersede = SupersedeRecord {
+        record: record("anna1"),
+        version: 1,
+        role: Role::Physician,
+        category: Category::Lab,
+        labels: vec![Label::Hiv],
+        service_month: Month::new(2026, 3).unwrap(),
+        body: body("second"),
+        minor_consented: false,
+    };
+    let link = CreateGuestLink {
+        link: epione_types::id::LinkId(id16("link")),
+        patient: patient("anna"),
+        record: record("anna1"),
+        key: key("link"),
+        grant: grant("link"),
+        until: TimestampMs(world.now + 24 * HOUR),
+        max_uses: 1,
+        document: None,
+    };
+    let start = StartRecovery { patient: patient("anna"), key: key("lost"), salt: hash("gus1") };
+    let steps: Vec<(&[&str], Call)> = vec![
+        (&["regA", "friend", "anna"], Call::AddRepresentation(friend)),
+        (&["drB2"], Call::RequestAccess(request)),
+        (&["anna"], Call::SetGuardians(SetGuardians { guardians, threshold: 2 })),
+        (&["drA"], Call::RegisterRecord(record_call("anna", "gone", &[]))),
+        (&["offA", "anna"], Call::EraseRecord(EraseRecord { record: record("gone"), document: None })),
+        (&["drA"], Call::SupersedeRecord(supersede)),
+        (&["anna", "link"], Call::CreateGuestLink(link)),
+        (
+            &["nurA"],
+            Call::DraftReport(DraftReport {
+                record: RegisterRecord { role: Role::Nurse, ..record_call("anna", "report", &[]) },
+            }),
+        ),
+        (&["gus1", "lost"], Call::StartRecovery(start)),
+        (&["anna", "rotated"], Call::RotateKey(RotateKey { key: key("rotated") })),
+        (
+            &["rotated"],
+            Call::CreateGrant(CreateGrant {
+                grant: grant("plain"),
+                patient: patient("anna"),
+                rule: permit(person("hospB", "drB")),
+            }),
+        ),
+    ];
+    for (signers, call) in steps {
+        let tx = world.tx(signers, call);
+        world.ok(tx);
+    }
+    world
+}
+
+#[test]
+fn who_sees_how_much_of_the_rest() {
+    let world = rich();
+    let everything = Some(([2, 1, 4, 1, 1, 0, 1], [true, true, true]));
+    let friend = Member::Representative(representative("friend"));
+    for (who, expected) in [
+        (Member::Patient(patient("anna")), everything),
+        (Member::Representative(representative("mother")), everything),
+        (staff("hospA", "offA"), everything),
+        (staff("hospC", "audC"), everything),
+        // The caring doctor sees all but tombstones; the draft is not theirs.
+        (staff("hospA", "drA"), Some(([2, 1, 4, 1, 0, 0, 1], [false, true, true]))),
+        (staff("hospA", "nurA"), Some(([2, 1, 4, 1, 0, 0, 1], [true, true, true]))), // its author
+        (friend, Some(([1, 0, 0, 0, 0, 0, 0], [false; 3]))),
+        // Within the grant: the version before the label, not the one that has it.
+        (staff("hospB", "drB"), Some(([0, 0, 0, 0, 0, 0, 1], [false; 3]))),
+        (staff("hospB", "drB2"), None), // asking shows nothing but the request, below
+        (Member::Patient(patient("gus1")), None),
+        // One version of the very record that the link opens.
+        (Member::Guest(epione_types::id::LinkId(id16("link"))), Some(([0, 0, 0, 0, 0, 0, 1], [false; 3]))),
+    ] {
+        assert_eq!(rest(&world, who), expected, "{who:?}");
+    }
+    let request = |who| {
+        let (now, id) = (TimestampMs(world.now), AccessRequestId(id16("q")));
+        read::access_request(&world.state, now, who, patient("anna"), id).unwrap().is_some()
+    };
+    assert!(request(staff("hospB", "drB2")) && request(Member::Patient(patient("anna"))));
+    assert!(!request(staff("hospB", "drB")) && !request(Member::Patient(patient("gus1"))));
+}
+
+#[test]
+fn what_a_review_found_is_with_its_override() {
+    let mut world = rich();
+    let tx = world.emergency("drB", "karl1");
+    world.ok(tx);
+    let height = epione_types::Height(world.height);
+    world.block_after(4 * HOUR, &[]);
+    let review = ReviewOverride {
+        patient: patient("karl"),
+        height,
+        organisation: org("hospB"),
+        practitioner: practitioner("drB"),
+        verdict: Verdict::Misuse,
+        text_commitment: None,
+    };
+    let tx = world.tx(&["offA"], Call::ReviewOverride(review));
+    world.ok(tx);
+    let now = TimestampMs(world.now);
+    let reader = Reader::open(&world.state, now, staff("hospA", "offA"), patient("karl")).unwrap().unwrap();
+    let emergency = reader.overrides(None, 9).unwrap().items.pop().unwrap();
+    let (status, found) = reader.review_of(&emergency).unwrap();
+    assert_eq!(status, OverrideStatus::ReviewedMisuse);
+    assert_eq!(found.unwrap().reviewer, staff("hospA", "offA"));
+}
+
+#[test]
+fn overdue_reviews_are_for_those_who_answer_for_them() {
+    let mut world = rich();
+    let tx = world.emergency("drB", "karl1");
+    world.ok(tx);
+    let due = TimestampMs(world.now + 72 * HOUR);
+    world.block_after(72 * HOUR, &[]);
+    let seen = |who| {
+        let now = TimestampMs(world.now);
+        read::escalations(&world.state, now, who, org("hospB"), None, 9).unwrap().map(|page| page.items)
+    };
+    let overdue =
+        read::Escalation { practitioner: (org("hospB"), practitioner("drB")), patient: patient("karl"), due };
+    for (who, sees) in [
+        (Member::Admin(org("hospB")), true),
+        (Member::Admin(org("hospA")), true), // runs a validator
+        (staff("hospB", "offB"), true),
+        (staff("hospC", "audC"), true),
+        (staff("hospA", "offA"), false), // another organisation's privacy officer
+        (staff("hospB", "drB"), false),
+        (Member::Patient(patient("karl")), false),
+        (Member::Patient(patient("anna")), false),
+    ] {
+        assert_eq!(seen(who), sees.then(|| vec![overdue]), "{who:?}");
+    }
 }

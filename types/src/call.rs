@@ -3,7 +3,19 @@
 //! No field holds free text: ids, codes, hashes, months, numbers. Who acts is never a field; it
 //! follows from the keys that signed (architecture: the organisation comes from the signer's registration).
 
+mod consent;
+mod governance;
+mod identity;
+mod keys;
+mod records;
+
 use serde::{Deserialize, Serialize};
+
+pub use consent::*;
+pub use governance::*;
+pub use identity::*;
+pub use keys::*;
+pub use records::*;
 
 use crate::codes::{Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Role};
 use crate::hash::Hash;
@@ -52,6 +64,86 @@ pub enum Call {
     RevokeGrant(RevokeGrant),
     /// access: decide, count the use, leave the trace.
     RecordAccess(RecordAccess),
+    /// identity: an organisation is suspended, resumed, or leaves.
+    SetOrganisationStatus(SetOrganisationStatus),
+    /// identity: a practitioner's roles, credential or key anew.
+    UpdatePractitioner(UpdatePractitioner),
+    /// identity: a practitioner is suspended, resumed, or leaves.
+    SetPractitionerStatus(SetPractitionerStatus),
+    /// identity: a new device.
+    RegisterDevice(RegisterDevice),
+    /// identity: the end of a device.
+    RevokeDevice(RevokeDevice),
+    /// identity: an organisation begins to care for a patient.
+    LinkCare(LinkCare),
+    /// identity: an organisation ceases to care.
+    UnlinkCare(UnlinkCare),
+    /// identity: a patient in custody takes an own key.
+    TakeOver(TakeOver),
+    /// identity: a patient died.
+    MarkDeceased(MarkDeceased),
+    /// identity: the end of a patient.
+    ErasePatient(ErasePatient),
+    /// identity: somebody may act for a patient.
+    AddRepresentation(AddRepresentation),
+    /// identity: somebody may no more.
+    RevokeRepresentation(RevokeRepresentation),
+    /// records: a new version.
+    SupersedeRecord(SupersedeRecord),
+    /// records: a record that should not have been.
+    MarkEnteredInError(MarkEnteredInError),
+    /// records: the end of a record.
+    EraseRecord(EraseRecord),
+    /// records: until when a record must be kept.
+    SetRetention(SetRetention),
+    /// consent: nobody may anything.
+    SetOptOut(SetOptOut),
+    /// consent: a practitioner asks for a grant.
+    RequestAccess(RequestAccess),
+    /// consent: the patient grants it.
+    ApproveAccessRequest(ApproveAccessRequest),
+    /// consent: the patient does not.
+    RejectAccessRequest(RejectAccessRequest),
+    /// consent: the requester asks no more.
+    WithdrawAccessRequest(WithdrawAccessRequest),
+    /// access: an emergency access is reviewed.
+    ReviewOverride(ReviewOverride),
+    /// access: the patient has seen a notice.
+    AcknowledgeNotice(AcknowledgeNotice),
+    /// reports: a report begins.
+    DraftReport(DraftReport),
+    /// reports: a report goes to the patient.
+    SubmitReport(SubmitReport),
+    /// reports: the patient approves it.
+    ApproveReport(ApproveReport),
+    /// reports: the patient wants it changed.
+    RequestChanges(RequestChanges),
+    /// reports: the author takes it back.
+    WithdrawReport(WithdrawReport),
+    /// reports: a report comes into force without review.
+    AnchorUnreviewed(AnchorUnreviewed),
+    /// links: a link to one record.
+    CreateGuestLink(CreateGuestLink),
+    /// links: the end of a link.
+    CloseGuestLink(CloseGuestLink),
+    /// keys: the sender signs with another key.
+    RotateKey(RotateKey),
+    /// keys: who may restore a patient's key.
+    SetGuardians(SetGuardians),
+    /// keys: a guardian begins to.
+    StartRecovery(StartRecovery),
+    /// keys: one more guardian signs.
+    ApproveRecovery(ApproveRecovery),
+    /// keys: the old key stops it.
+    CancelRecovery(CancelRecovery),
+    /// keys: the new key comes into force.
+    FinishRecovery(FinishRecovery),
+    /// governance: something is put to the vote.
+    Propose(Propose),
+    /// governance: an organisation votes.
+    Vote(Vote),
+    /// governance: a proposal is taken back.
+    WithdrawProposal(WithdrawProposal),
 }
 
 /// Signed by the admins of as many validators' organisations as the policy says, and by the new admins' threshold.
@@ -215,6 +307,19 @@ pub enum GrantKind {
     Permit,
     /// Denial.
     Deny,
+}
+
+impl crate::codes::Code for GrantKind {
+    const ALL: &'static [Self] = &[Self::Permit, Self::Deny];
+    fn name(self) -> &'static str {
+        match self {
+            Self::Permit => "PERMIT",
+            Self::Deny => "DENY",
+        }
+    }
+    fn place(self) -> u32 {
+        self as u32
+    }
 }
 
 /// To whom a rule applies.

@@ -19,6 +19,16 @@ pub struct UnknownCode {
     pub known: String,
 }
 
+/// A closed list of codes.
+pub trait Code: Copy + Eq + fmt::Debug + 'static {
+    /// Every code, in order.
+    const ALL: &'static [Self];
+    /// Its standard name.
+    fn name(self) -> &'static str;
+    /// Its place in the list, from 0.
+    fn place(self) -> u32;
+}
+
 /// A closed list of codes with their standard names.
 macro_rules! codes {
     ($(#[$meta:meta])* $name:ident { $( $(#[$vmeta:meta])* $variant:ident = $text:literal ),+ $(,)? }) => {
@@ -32,6 +42,11 @@ macro_rules! codes {
             /// The standard name.
             #[must_use]
             pub const fn name(self) -> &'static str { match self { $( Self::$variant => $text ),+ } }
+        }
+        impl Code for $name {
+            const ALL: &'static [Self] = Self::ALL;
+            fn name(self) -> &'static str { self.name() }
+            fn place(self) -> u32 { self as u32 }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.name()) }
@@ -48,6 +63,9 @@ macro_rules! codes {
         }
     };
 }
+
+mod status;
+pub use status::*;
 
 codes!(
     /// Why a record is used: HL7 v3-PurposeOfUse.
@@ -623,6 +641,52 @@ codes!(
         TooManyGrants = "TOO_MANY_GRANTS",
         /// The requester was denied too often within the hour; permitted accesses are not held up.
         TooManyDenials = "TOO_MANY_DENIALS",
+        /// The thing does not stand where this could be done to it; see docs/state-machines.md.
+        BadState = "BAD_STATE",
+        /// There is no such thing, or it is another patient's.
+        Unknown = "UNKNOWN",
+        /// The id is used already.
+        Exists = "EXISTS",
+        /// There are as many of these as there may be.
+        TooMany = "TOO_MANY",
+        /// Its time has not come.
+        TooEarly = "TOO_EARLY",
+        /// Its time is over.
+        TooLate = "TOO_LATE",
+        /// The organisation cares for the patient already, or does not.
+        CareRelation = "CARE_RELATION",
+        /// A representation needs its evidence, and what its kind demands.
+        RepEvidenceMissing = "REP_EVIDENCE_MISSING",
+        /// Nobody represents themselves, nor attests what makes them a representative.
+        RepSelf = "REP_SELF",
+        /// The record has another version than the one meant.
+        VersionConflict = "VERSION_CONFLICT",
+        /// The record must be kept until a later time.
+        RetentionHold = "RETENTION_HOLD",
+        /// The patient has records that are not erased.
+        RecordsRemain = "RECORDS_REMAIN",
+        /// The request for access has expired.
+        RequestExpired = "REQUEST_EXPIRED",
+        /// The answer opens more than was asked for.
+        RequestWidens = "REQUEST_WIDENS",
+        /// Nobody reviews their own emergency access.
+        ReviewSelf = "REVIEW_SELF",
+        /// It has been reviewed.
+        ReviewTwice = "REVIEW_TWICE",
+        /// The report or its viewers are not those that were approved.
+        ViewerSetChanged = "VIEWER_SET_CHANGED",
+        /// A guest link opens one record of the patient that is in force.
+        LinkNeedsRecord = "LINK_NEEDS_RECORD",
+        /// A guest link may not live so long.
+        LinkTooLong = "LINK_TOO_LONG",
+        /// The recovery's delay has not passed, or guardians are missing.
+        RecoveryDelay = "RECOVERY_DELAY",
+        /// The signer is no guardian of the patient.
+        GuardianUnknown = "GUARDIAN_UNKNOWN",
+        /// Organisations alone may not restore a patient's key.
+        GuardianOrgMajority = "GUARDIAN_ORG_MAJORITY",
+        /// The organisation has voted.
+        VoteTwice = "VOTE_TWICE",
     }
 );
 

@@ -56,6 +56,10 @@ impl Domain {
     pub const STATUS: Self = Self::new("epione/status/v1");
     /// Commitment to something kept off the ledger.
     pub const COMMITMENT: Self = Self::new("epione/commitment/v1");
+    /// Viewers of a report, as the patient approves them.
+    pub const VIEWERS: Self = Self::new("epione/viewers/v1");
+    /// Commitment to a guardian, under a salt.
+    pub const GUARDIAN: Self = Self::new("epione/guardian/v1");
 
     /// A tag of at most 32 ASCII bytes, zero-padded.
     ///

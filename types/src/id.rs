@@ -172,6 +172,18 @@ byte_id!(
     LinkId, 16
 );
 byte_id!(
+    /// A device within an organisation.
+    DeviceId, 16
+);
+byte_id!(
+    /// A request for access.
+    AccessRequestId, 16
+);
+byte_id!(
+    /// A proposal of governance.
+    ProposalId, 16
+);
+byte_id!(
     /// An opaque reference: a storage pointer or a mandate, resolved off the ledger by who issued it.
     OpaqueRef, 16
 );

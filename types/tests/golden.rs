@@ -69,7 +69,7 @@ impl Golden {
 }
 
 /// Every public tag of `hash.rs`.
-const DOMAINS: [Domain; 18] = [
+const DOMAINS: [Domain; 20] = [
     Domain::GENESIS,
     Domain::TX_ID,
     Domain::TX_SIGN,
@@ -88,6 +88,8 @@ const DOMAINS: [Domain; 18] = [
     Domain::NEW_VIEW,
     Domain::STATUS,
     Domain::COMMITMENT,
+    Domain::VIEWERS,
+    Domain::GUARDIAN,
 ];
 
 #[test]
@@ -128,6 +130,12 @@ fn codes() {
     }
     list!(Purpose, Action, Role, OrganisationKind, Capability, Category, Label);
     list!(EmergencyReason, Decision, Obligation, Reason, Refusal);
+    list!(OrganisationStatus, PractitionerStatus, DeviceStatus, DeviceKind);
+    list!(PatientStatus, PatientChange, RepresentationKind, RepresentationStatus);
+    list!(RecordStatus, GrantStatus, AccessRequestStatus, OverrideStatus);
+    list!(Verdict, ReportStatus, LinkStatus, RecoveryStatus);
+    list!(ProposalStatus, NoticeKind, PolicyConstant, StudyStatus);
+    list!(EnrolmentStatus);
     golden.check();
 }
 
@@ -191,6 +199,11 @@ fn calls() {
         golden.encoding(&format!("Grantee {name}"), &grantee);
     }
     golden.encoding("bare denial", &bare_denial(call::Grantee::Any));
+    golden.encoding("viewers", &viewers());
+    golden.line("viewers_hash", call::viewers_hash(&viewers()));
+    let guardian = call::Guardian::Organisation(id::OrgId([2; 16]));
+    golden.encoding("Guardian organisation", &guardian);
+    golden.line("its commitment under salt 50..50", guardian.commitment(&Hash([50; 32])));
     golden.check();
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! RecordAccess ─▶ decide ─▶ access event, always (a denial is the audit trail)
 //!                   ├ CONSUME_USE      one use of the grant
-//!                   └ BREAK_GLASS      override OPEN ─(4 h)▶ ENDED;  review due after 72 h
+//!                   └ BREAK_GLASS      override OPEN ─(4 h)▶ ENDED ─(72 h)▶ OVERDUE, unless reviewed
 //! ```
 //!
 //! The event in the receipt carries the public reason, the one in the state the precise one (it is an oracle:
@@ -13,22 +13,30 @@
 //! trail would be a flooding target. Permitted ones are never held up. Tested by `tests/access.rs`.
 
 pub mod decide;
+pub mod notices;
+pub mod review;
 pub(crate) mod rules;
 
 use epione_types::TimestampMs;
 use epione_types::call::{Emergency, RecordAccess};
-use epione_types::codes::{Action, Decision, EmergencyReason, Obligation, Purpose, Reason, Refusal, Role};
+use epione_types::codes::{
+    Action, Decision, EmergencyReason, NoticeKind, Obligation, Purpose, Reason, Refusal, Role,
+};
 use epione_types::event::Event;
 use epione_types::genesis::Policy;
 use epione_types::id::{GrantId, LinkId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, StudyId};
 use epione_types::{Hash, Height};
 use serde::{Deserialize, Serialize};
 
+use crate::block::BlockContext;
 use crate::consent;
 use crate::host::{Done, Host, Overlay, State, StateError, get, range, require};
 use crate::identity::{self, Member};
 use crate::keys;
+use crate::machine::{Actor, Verb};
 use crate::{config, records};
+
+use notices::About;
 
 use decide::{Decided, Facts, Request};
 
@@ -227,6 +235,7 @@ fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call:
         return Err(StateError::damaged(b"ovr/", why).into());
     };
     let who = (organisation, practitioner);
+    review::MACHINE.step(None, Verb::Open, Actor::Requester)?;
     let opened = host.now();
     // Never a deadline that is reached already.
     let expires = opened.plus(host.policy().override_open_ms.max(1));
@@ -253,6 +262,8 @@ fn open_override(host: &mut Host<'_, '_>, patient: PatientId, who: Member, call:
     }
     let reason = emergency.reason;
     host.emit(Event::OverrideOpened { patient, organisation, practitioner, reason, expires, review_due });
+    let about = About { practitioner: Some(who), record: Some(call.record) };
+    notices::give(host, patient, NoticeKind::EmergencyAccess, about);
     Ok(())
 }
 
@@ -286,21 +297,34 @@ pub(crate) fn reviews_overdue(
     Ok(state.range(overdue.from(), overdue.to(), most)?.len() >= most)
 }
 
-/// What block time has reached is no longer waited for: overrides end, reviews become overdue (which is derived).
-pub(crate) fn meet_deadlines(overlay: &mut Overlay<'_>, now: TimestampMs) -> Result<(), StateError> {
-    let mut left = keys::dues_until(now);
+/// What block time has reached is no longer waited for: overrides end, reviews that are still owed become overdue.
+pub(crate) fn meet_deadlines(overlay: &mut Overlay<'_>, block: &BlockContext) -> Result<(), StateError> {
+    let mut left = keys::dues_until(block.timestamp);
+    let mut notices = 0;
     loop {
         let page = range(overlay as &dyn State, &left, PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         left = left.after(&last.clone());
         for (key, deadline) in page {
+            let due = due_time(&key)?;
             overlay.delete_raw(key);
-            if let Deadline::OverrideEnds { patient, practitioner } = deadline {
-                overlay.delete(&keys::open_override(patient, practitioner));
+            match deadline {
+                Deadline::OverrideEnds { patient, practitioner } => {
+                    overlay.delete(&keys::open_override(patient, practitioner));
+                }
+                Deadline::ReviewDue { patient, practitioner } => {
+                    let at = (block.height, block.timestamp);
+                    review::escalate(overlay, at, due, notices, patient, practitioner);
+                    notices = notices.saturating_add(1);
+                }
             }
         }
         overlay.keep_call();
     }
+}
+
+fn due_time(key: &[u8]) -> Result<TimestampMs, StateError> {
+    keys::due_time(key).ok_or_else(|| StateError::damaged(key, "a deadline without a time"))
 }
 
 /// When time next matters to something in the state (R11): what [`crate::Execution::next_deadline`] says after a
@@ -311,8 +335,5 @@ pub(crate) fn meet_deadlines(overlay: &mut Overlay<'_>, now: TimestampMs) -> Res
 pub fn next_deadline(state: &dyn State) -> Result<Option<TimestampMs>, StateError> {
     let all = keys::dues();
     let first = state.range(all.from(), all.to(), 1)?;
-    let time = |(key, _): &(Vec<u8>, Vec<u8>)| {
-        keys::due_time(key).ok_or_else(|| StateError::damaged(key, "a deadline without a time"))
-    };
-    first.first().map(time).transpose()
+    first.first().map(|(key, _)| due_time(key)).transpose()
 }

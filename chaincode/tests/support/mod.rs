@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 
 use epione_chaincode::{BlockContext, DecodedTx, Execution, execute_block, genesis_writes, keys};
 use epione_types::call::{
-    Call, CreateGrant, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
-    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, RevokeGrant, Rule, TxBody,
+    AddRepresentation, Body, Call, CreateGrant, Emergency, GrantKind, Grantee, Labels, Month, Person,
+    Purposes, RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
+    RevokeGrant, Rule, TxBody,
 };
 use epione_types::codes::{
-    Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Reason, Refusal, Role,
+    Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Reason, Refusal,
+    RepresentationKind, Role,
 };
 use epione_types::event::Event;
 use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
-use epione_types::id::{GrantId, OrgId, PatientId, PractitionerId, RecordId, RequestId};
+use epione_types::id::{
+    GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RepresentativeId, RequestId,
+};
 use epione_types::receipt::{Outcome, Receipt};
 use epione_types::{
     ChainId, Domain, Epoch, Hash, Height, Params, PublicKey, SecretKey, Signer as _, TimestampMs, TxId,
@@ -160,6 +164,29 @@ impl World {
             let tx = world.record("drA", name, &format!("{name}1"), &[]);
             world.ok(tx);
         }
+        world
+    }
+
+    /// The same, and: a privacy officer `offA` at hospA, `offB` and a registrar `regB` at hospB, an auditor `audC` at
+    /// hospC; `mother`, a guardian of anna's; three patients with keys, `gus1` to `gus3`.
+    pub fn cast() -> Self {
+        let mut world = Self::new();
+        for (organisation, name, role) in [
+            ("hospA", "offA", Role::PrivacyOfficer),
+            ("hospB", "offB", Role::PrivacyOfficer),
+            ("hospB", "regB", Role::Registrar),
+            ("hospC", "audC", Role::Auditor),
+        ] {
+            let tx = world.practitioner(organisation, name, &[role], false);
+            world.ok(tx);
+        }
+        for name in ["gus1", "gus2", "gus3"] {
+            let tx = world.patient(name, Some(name), "regB");
+            world.ok(tx);
+        }
+        let call = representation_call("anna", "mother", RepresentationKind::Guardian);
+        let tx = world.tx(&["regA", "mother"], Call::AddRepresentation(call));
+        world.ok(tx);
         world
     }
 
@@ -374,6 +401,34 @@ pub fn access_call(record_name: &str, role: Role, purpose: Purpose) -> RecordAcc
         mandate: None,
         emergency: None,
         attestation: None,
+    }
+}
+
+pub fn representative(name: &str) -> RepresentativeId {
+    RepresentativeId(id16(name))
+}
+
+/// A new representative without limits, named by a key of the same name.
+pub fn representation_call(patient_name: &str, name: &str, kind: RepresentationKind) -> AddRepresentation {
+    AddRepresentation {
+        patient: patient(patient_name),
+        person: Person::Representative(representative(name)),
+        key: Some(key(name)),
+        kind,
+        from: None,
+        until: None,
+        minor_privacy_from: None,
+        categories: vec![],
+        evidence: hash("evidence"),
+    }
+}
+
+pub fn body(name: &str) -> Body {
+    Body {
+        commitment: hash(name),
+        ciphertext_hash: hash("ciphertext"),
+        size_class: 12,
+        pointer: OpaqueRef(id16(name)),
     }
 }
 

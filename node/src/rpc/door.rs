@@ -79,12 +79,14 @@ enum Party {
 impl Party {
     const fn of(member: Member) -> Self {
         match member {
-            Member::Admin(organisation) | Member::Practitioner(organisation, _) => {
-                Self::Organisation(organisation)
-            }
+            Member::Admin(organisation)
+            | Member::Practitioner(organisation, _)
+            | Member::Device(organisation, _) => Self::Organisation(organisation),
             Member::Patient(id) => Self::Person(id.0),
             Member::Representative(id) => Self::Person(id.0),
             Member::Guest(id) => Self::Person(id.0),
+            // Never a caller: the state does not name whose such a key was.
+            Member::Retired => Self::Person([0; 16]),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | subscriber | sees |
 //! |---|---|
 //! | administrators and auditors of validators' organisations | everything |
-//! | everybody | organisations and practitioners that join |
+//! | everybody | organisations and practitioners that join, change and leave; proposals, and what they change |
 //! | an organisation's administrator | what names the organisation: enrolled, kept or asked by it |
 //! | who may read of a patient ([`Reader`]) | their enrolment, and the records, grants, accesses and overrides that they may read |
 //!
@@ -111,7 +111,73 @@ fn subject(event: &Event) -> Subject {
             organisation: Some(organisation),
             ..of(EventKind::OverrideOpened)
         },
+        Event::OrganisationChanged { organisation, .. } => {
+            Subject { organisation: Some(organisation), ..of(EventKind::OrgChanged) }
+        }
+        Event::PractitionerChanged { organisation, .. } => {
+            Subject { organisation: Some(organisation), ..of(EventKind::PractitionerChanged) }
+        }
+        Event::DeviceChanged { organisation, .. } => {
+            Subject { organisation: Some(organisation), ..of(EventKind::DeviceChanged) }
+        }
+        Event::KeyRotated { organisation, .. } => Subject { organisation, ..of(EventKind::KeyRotated) },
+        Event::PatientChanged { patient, organisation, .. } => {
+            Subject { patient: Some(patient), organisation, ..of(EventKind::PatientChanged) }
+        }
+        Event::RepresentationChanged { patient, .. } => {
+            Subject { patient: Some(patient), ..of(EventKind::RepresentationChanged) }
+        }
+        Event::RecordChanged { record, patient, custodian, .. } => Subject {
+            patient: Some(patient),
+            record: Some(record),
+            organisation: Some(custodian),
+            ..of(EventKind::RecordChanged)
+        },
+        Event::OptedOut { patient, .. } => Subject { patient: Some(patient), ..of(EventKind::OptedOut) },
+        Event::AccessRequestChanged { patient, organisation, .. } => Subject {
+            patient: Some(patient),
+            organisation: Some(organisation),
+            ..of(EventKind::AccessRequestChanged)
+        },
+        Event::OverrideReviewed { patient, organisation, .. } => Subject {
+            patient: Some(patient),
+            organisation: Some(organisation),
+            ..of(EventKind::OverrideReviewed)
+        },
+        Event::NoticeGiven { patient, .. } => {
+            Subject { patient: Some(patient), ..of(EventKind::NoticeGiven) }
+        }
+        Event::NoticeAcknowledged { patient, .. } => {
+            Subject { patient: Some(patient), ..of(EventKind::NoticeAcknowledged) }
+        }
+        Event::ReportChanged { record, patient, custodian, .. } => Subject {
+            patient: Some(patient),
+            record: Some(record),
+            organisation: Some(custodian),
+            ..of(EventKind::ReportChanged)
+        },
+        Event::LinkChanged { patient, record, .. } => {
+            Subject { patient: Some(patient), record: Some(record), ..of(EventKind::LinkChanged) }
+        }
+        Event::RecoveryChanged { patient, .. } => {
+            Subject { patient: Some(patient), ..of(EventKind::RecoveryChanged) }
+        }
+        Event::ProposalChanged { .. } => of(EventKind::ProposalChanged),
+        Event::PolicyChanged { .. } => of(EventKind::PolicyChanged),
     }
+}
+
+/// What every member may know: who takes part, and by which rules.
+const fn is_common(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::OrganisationRegistered { .. }
+            | Event::OrganisationChanged { .. }
+            | Event::PractitionerRegistered { .. }
+            | Event::PractitionerChanged { .. }
+            | Event::ProposalChanged { .. }
+            | Event::PolicyChanged { .. }
+    )
 }
 
 /// Which events a subscriber wants: those that meet every list that is not empty.
@@ -191,7 +257,7 @@ impl<'s> Sight<'s> {
         if self.oversees {
             return Ok(true);
         }
-        if matches!(event, Event::OrganisationRegistered { .. } | Event::PractitionerRegistered { .. }) {
+        if is_common(event) {
             return Ok(true);
         }
         if matches!(self.member, Member::Admin(own) if subject.organisation == Some(own)) {
@@ -206,9 +272,26 @@ impl<'s> Sight<'s> {
         };
         Ok(match event {
             Event::OrganisationRegistered { .. }
+            | Event::OrganisationChanged { .. }
             | Event::PractitionerRegistered { .. }
-            | Event::PatientRegistered { .. } => true,
-            Event::RecordRegistered { record, .. } => sees_record(*record)?,
+            | Event::PractitionerChanged { .. }
+            | Event::ProposalChanged { .. }
+            | Event::PolicyChanged { .. }
+            | Event::PatientRegistered { .. }
+            | Event::PatientChanged { .. } => true,
+            // Of an organisation alone: seen by its administrators, above.
+            Event::DeviceChanged { .. } | Event::KeyRotated { .. } => false,
+            Event::RecordRegistered { record, .. }
+            | Event::RecordChanged { record, .. }
+            | Event::ReportChanged { record, .. } => sees_record(*record)?,
+            Event::RepresentationChanged { person, .. } => {
+                member.person() == Some(*person) || reader.sees_precise_reasons()
+            }
+            Event::OptedOut { .. }
+            | Event::NoticeGiven { .. }
+            | Event::NoticeAcknowledged { .. }
+            | Event::LinkChanged { .. }
+            | Event::RecoveryChanged { .. } => reader.sees_precise_reasons(),
             Event::GrantCreated { grant, .. } | Event::GrantRevoked { grant, .. } => {
                 reader.grant(*grant)?.is_some()
             }
@@ -217,7 +300,9 @@ impl<'s> Sight<'s> {
                 let own = decided.is_some_and(|decided| decided.who == member);
                 own || (reader.sees_precise_reasons() && sees_record(*record)?)
             }
-            Event::OverrideOpened { organisation, practitioner, .. } => {
+            Event::OverrideOpened { organisation, practitioner, .. }
+            | Event::OverrideReviewed { organisation, practitioner, .. }
+            | Event::AccessRequestChanged { organisation, practitioner, .. } => {
                 let own = member == Member::Practitioner(*organisation, *practitioner);
                 own || reader.sees_precise_reasons()
             }

@@ -58,7 +58,11 @@ pub(super) fn oversees(state: &ChainState, now: TimestampMs, member: Member) -> 
         Member::Admin(_) => true,
         Member::Practitioner(_, id) => read::practitioner(state, organisation, id)?
             .is_some_and(|it| it.acts_as(Role::Auditor) && it.is_credentialed(now)),
-        Member::Patient(_) | Member::Representative(_) | Member::Guest(_) => false,
+        Member::Patient(_)
+        | Member::Representative(_)
+        | Member::Guest(_)
+        | Member::Device(..)
+        | Member::Retired => false,
     })
 }
 

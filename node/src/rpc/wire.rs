@@ -72,7 +72,7 @@ pub(super) fn patient(id: PatientId, found: &Patient) -> pb::Patient {
     }
 }
 
-/// None for a guest: whoever holds a link is known by the link alone.
+/// None for a guest, who is known by the link alone, and for a device, which reads nothing.
 pub(super) fn member(found: Member) -> Option<pb::Member> {
     let member = match found {
         Member::Admin(organisation) => MemberKind::AdminOfOrgId(raw(organisation.0)),
@@ -81,7 +81,7 @@ pub(super) fn member(found: Member) -> Option<pb::Member> {
         }
         Member::Patient(id) => MemberKind::PatientId(raw(id.0)),
         Member::Representative(id) => MemberKind::RepresentativeId(raw(id.0)),
-        Member::Guest(_) => return None,
+        Member::Guest(_) | Member::Device(..) | Member::Retired => return None,
     };
     Some(pb::Member { member: Some(member) })
 }

@@ -52,6 +52,7 @@ async fn until(
     .await
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds do not occur here")]
 fn name(event: &pb::LedgerEvent) -> &'static str {
     match event.event.as_ref().unwrap().kind.as_ref().unwrap() {
         Kind::OrgRegistered(_) => "org",
@@ -62,6 +63,8 @@ fn name(event: &pb::LedgerEvent) -> &'static str {
         Kind::GrantRevoked(_) => "revoked",
         Kind::AccessDecided(_) => "access",
         Kind::OverrideOpened(_) => "override",
+        Kind::NoticeGiven(_) => "notice",
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,18 +1,29 @@
 //! The transaction body and its calls.
 
 use epione_types::call::{
-    Call, CreateGrant, DataPeriod, Emergency, Grantee, Labels, MAX_ADMINS, MAX_LIST, Month, Person, Purposes,
-    RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, RevokeGrant,
-    Rule, TxBody,
+    AcknowledgeNotice, AddRepresentation, AnchorUnreviewed, ApproveAccessRequest, ApproveRecovery,
+    ApproveReport, Body, Call, CancelRecovery, CloseGuestLink, CreateGrant, CreateGuestLink, DataPeriod,
+    DraftReport, Emergency, ErasePatient, EraseRecord, FinishRecovery, Grantee, Labels, LinkCare, MAX_ADMINS,
+    MAX_LIST, MarkDeceased, MarkEnteredInError, Person, ProposalAction, Propose, Purposes, RecordAccess,
+    RegisterDevice, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
+    RejectAccessRequest, RequestAccess, RequestChanges, ReviewOverride, RevokeDevice, RevokeGrant,
+    RevokeRepresentation, RotateKey, Rule, SetGuardians, SetOptOut, SetOrganisationStatus,
+    SetPractitionerStatus, SetRetention, StartRecovery, SubmitReport, SupersedeRecord, TakeOver, TeamMember,
+    TxBody, UnlinkCare, UpdatePractitioner, Viewer, Vote, WithdrawAccessRequest, WithdrawProposal,
+    WithdrawReport,
 };
 use epione_types::id::TimestampMs;
 use epione_types::tx::{MAX_SIGNATURES, SignedTx, TxSignature};
 
+use super::field::{Field, messages, nested};
 use super::{
     At as _, Code, ConvertError, ConvertReason, code_from_wire, code_to_wire, fits, fixed, fixed_opt, list,
-    need, raw,
+    month, need, raw,
 };
-use crate::v1::{self as pb, grantee::To, person::Person as PersonKind, transaction_body::Call as Kind};
+use crate::v1::{
+    self as pb, grantee::To, person::Person as PersonKind, proposal_action::Action,
+    transaction_body::Call as Kind,
+};
 
 impl TryFrom<pb::SignedTransaction> for SignedTx {
     type Error = ConvertError;
@@ -38,6 +49,68 @@ impl From<&SignedTx> for pb::SignedTransaction {
     }
 }
 
+/// The call of a body, by its place in the oneof.
+macro_rules! calls {
+    ($($kind:ident = $call:ident $path:literal),+ $(,)?) => {
+        fn read_call(kind: Kind) -> Result<Call, ConvertError> {
+            Ok(match kind { $(Kind::$kind(call) => Call::$call(call.try_into().at($path)?)),+ })
+        }
+        fn write_call(call: &Call) -> Kind {
+            match call { $(Call::$call(call) => Kind::$kind(call.into())),+ }
+        }
+    };
+}
+
+calls! {
+    RegisterOrg = RegisterOrganisation "register_org",
+    RegisterPractitioner = RegisterPractitioner "register_practitioner",
+    RegisterPatient = RegisterPatient "register_patient",
+    RegisterRecord = RegisterRecord "register_record",
+    CreateGrant = CreateGrant "create_grant",
+    RevokeGrant = RevokeGrant "revoke_grant",
+    RecordAccess = RecordAccess "record_access",
+    SetOrgStatus = SetOrganisationStatus "set_org_status",
+    UpdatePractitioner = UpdatePractitioner "update_practitioner",
+    SetPractitionerStatus = SetPractitionerStatus "set_practitioner_status",
+    RegisterDevice = RegisterDevice "register_device",
+    RevokeDevice = RevokeDevice "revoke_device",
+    LinkCare = LinkCare "link_care",
+    UnlinkCare = UnlinkCare "unlink_care",
+    TakeOver = TakeOver "take_over",
+    MarkDeceased = MarkDeceased "mark_deceased",
+    ErasePatient = ErasePatient "erase_patient",
+    AddRepresentation = AddRepresentation "add_representation",
+    RevokeRepresentation = RevokeRepresentation "revoke_representation",
+    SupersedeRecord = SupersedeRecord "supersede_record",
+    MarkEnteredInError = MarkEnteredInError "mark_entered_in_error",
+    EraseRecord = EraseRecord "erase_record",
+    SetRetention = SetRetention "set_retention",
+    SetOptOut = SetOptOut "set_opt_out",
+    RequestAccess = RequestAccess "request_access",
+    ApproveAccessRequest = ApproveAccessRequest "approve_access_request",
+    RejectAccessRequest = RejectAccessRequest "reject_access_request",
+    WithdrawAccessRequest = WithdrawAccessRequest "withdraw_access_request",
+    ReviewOverride = ReviewOverride "review_override",
+    AcknowledgeNotice = AcknowledgeNotice "acknowledge_notice",
+    DraftReport = DraftReport "draft_report",
+    SubmitReport = SubmitReport "submit_report",
+    ApproveReport = ApproveReport "approve_report",
+    RequestChanges = RequestChanges "request_changes",
+    WithdrawReport = WithdrawReport "withdraw_report",
+    AnchorUnreviewed = AnchorUnreviewed "anchor_unreviewed",
+    CreateGuestLink = CreateGuestLink "create_guest_link",
+    CloseGuestLink = CloseGuestLink "close_guest_link",
+    RotateKey = RotateKey "rotate_key",
+    SetGuardians = SetGuardians "set_guardians",
+    StartRecovery = StartRecovery "start_recovery",
+    ApproveRecovery = ApproveRecovery "approve_recovery",
+    CancelRecovery = CancelRecovery "cancel_recovery",
+    FinishRecovery = FinishRecovery "finish_recovery",
+    Propose = Propose "propose",
+    Vote = Vote "vote",
+    WithdrawProposal = WithdrawProposal "withdraw_proposal",
+}
+
 impl TryFrom<pb::TransactionBody> for TxBody {
     type Error = ConvertError;
     fn try_from(wire: pb::TransactionBody) -> Result<Self, ConvertError> {
@@ -49,17 +122,7 @@ impl TryFrom<pb::TransactionBody> for TxBody {
             })?,
             request_id: fixed("request_id", &wire.request_id)?,
             expires_at: TimestampMs(wire.expires_at_ms),
-            call: match need("call", wire.call)? {
-                Kind::RegisterOrg(call) => Call::RegisterOrganisation(call.try_into().at("register_org")?),
-                Kind::RegisterPractitioner(call) => {
-                    Call::RegisterPractitioner(call.try_into().at("register_practitioner")?)
-                }
-                Kind::RegisterPatient(call) => Call::RegisterPatient(call.try_into().at("register_patient")?),
-                Kind::RegisterRecord(call) => Call::RegisterRecord(call.try_into().at("register_record")?),
-                Kind::CreateGrant(call) => Call::CreateGrant(call.try_into().at("create_grant")?),
-                Kind::RevokeGrant(call) => Call::RevokeGrant(call.try_into().at("revoke_grant")?),
-                Kind::RecordAccess(call) => Call::RecordAccess(call.try_into().at("record_access")?),
-            },
+            call: read_call(need("call", wire.call)?)?,
         })
     }
 }
@@ -72,18 +135,139 @@ impl From<&TxBody> for pb::TransactionBody {
             co_signers: body.co_signers.iter().map(|key| raw(key.0)).collect(),
             request_id: raw(body.request_id.0),
             expires_at_ms: body.expires_at.0,
-            call: Some(match &body.call {
-                Call::RegisterOrganisation(call) => Kind::RegisterOrg(call.into()),
-                Call::RegisterPractitioner(call) => Kind::RegisterPractitioner(call.into()),
-                Call::RegisterPatient(call) => Kind::RegisterPatient(call.into()),
-                Call::RegisterRecord(call) => Kind::RegisterRecord(call.into()),
-                Call::CreateGrant(call) => Kind::CreateGrant(call.into()),
-                Call::RevokeGrant(call) => Kind::RevokeGrant(call.into()),
-                Call::RecordAccess(call) => Kind::RecordAccess(call.into()),
-            }),
+            call: Some(write_call(&body.call)),
         }
     }
 }
+
+messages! {
+    RegisterPractitioner = RegisterPractitioner {
+        practitioner = practitioner_id, key = public_key, roles = roles, capabilities = capabilities,
+        credential_until = credential_until_ms, identity_commitment = identity_commitment,
+    },
+    RegisterPatient = RegisterPatient { patient = patient_id, key = public_key, notice_hash = notice_hash },
+    RegisterRecord = RegisterRecord {
+        record = record_id, patient = patient_id, role = role, category = category, labels = labels,
+        service_month = service_month, commitment = commitment, ciphertext_hash = ciphertext_hash,
+        size_class = size_class, pointer = pointer, minor_consented = minor_consented,
+    },
+    CreateGrant = CreateGrant { grant = grant_id, patient = patient_id, rule = rule },
+    RevokeGrant = RevokeGrant { patient = patient_id, grant = grant_id, document = document_hash },
+    RecordAccess = RecordAccess {
+        record = record_id, role = role, action = action, purpose = purpose, study = study_id, link = link_id,
+        mandate = mandate, emergency = emergency, attestation = attestation,
+    },
+    SetOrganisationStatus = SetOrgStatus { organisation = org_id, status = status },
+    UpdatePractitioner = UpdatePractitioner {
+        practitioner = practitioner_id, roles = roles, capabilities = capabilities,
+        credential_until = credential_until_ms, key = public_key,
+    },
+    SetPractitionerStatus = SetPractitionerStatus { practitioner = practitioner_id, status = status },
+    RegisterDevice = RegisterDevice {
+        device = device_id, kind = kind, key = public_key, practitioner = practitioner_id,
+    },
+    RevokeDevice = RevokeDevice { device = device_id },
+    LinkCare = LinkCare { patient = patient_id, document = document_hash },
+    UnlinkCare = UnlinkCare { patient = patient_id, organisation = org_id, document = document_hash },
+    TakeOver = TakeOver { patient = patient_id, key = public_key, document = document_hash },
+    MarkDeceased = MarkDeceased { patient = patient_id, document = document_hash },
+    ErasePatient = ErasePatient { patient = patient_id, document = document_hash },
+    AddRepresentation = AddRepresentation {
+        patient = patient_id, person = person, key = public_key, kind = kind, from = from_ms,
+        until = until_ms, minor_privacy_from = minor_privacy_from_ms, categories = categories,
+        evidence = evidence,
+    },
+    RevokeRepresentation = RevokeRepresentation {
+        patient = patient_id, person = person, document = document_hash,
+    },
+    Body = Body {
+        commitment = commitment, ciphertext_hash = ciphertext_hash, size_class = size_class,
+        pointer = pointer,
+    },
+    SupersedeRecord = SupersedeRecord {
+        record = record_id, version = version, role = role, category = category, labels = labels,
+        service_month = service_month, body = body, minor_consented = minor_consented,
+    },
+    MarkEnteredInError = MarkEnteredInError { record = record_id, version = version, role = role },
+    EraseRecord = EraseRecord { record = record_id, document = document_hash },
+    SetRetention = SetRetention { record = record_id, until = until_ms },
+    SetOptOut = SetOptOut {
+        patient = patient_id, grant = grant_id, keep_permits = keep_permits, document = document_hash,
+    },
+    RequestAccess = RequestAccess {
+        request = access_request_id, patient = patient_id, rule = rule, message = message_commitment,
+        expires_at = expires_ms,
+    },
+    ApproveAccessRequest = ApproveAccessRequest {
+        patient = patient_id, request = access_request_id, grant = grant_id, rule = rule,
+    },
+    RejectAccessRequest = RejectAccessRequest {
+        patient = patient_id, request = access_request_id, document = document_hash,
+    },
+    WithdrawAccessRequest = WithdrawAccessRequest { patient = patient_id, request = access_request_id },
+    ReviewOverride = ReviewOverride {
+        patient = patient_id, height = height, organisation = org_id, practitioner = practitioner_id,
+        verdict = verdict, text_commitment = text_commitment,
+    },
+    AcknowledgeNotice = AcknowledgeNotice {
+        patient = patient_id, height = height, index = index, document = document_hash,
+    },
+    DraftReport = DraftReport { record = record },
+    Viewer = Viewer { grant = grant_id, to = to, until = until_ms },
+    SubmitReport = SubmitReport { record = record_id, body = body, viewers = viewers },
+    ApproveReport = ApproveReport {
+        record = record_id, commitment = commitment, viewers_hash = viewers_hash, document = document_hash,
+    },
+    RequestChanges = RequestChanges {
+        record = record_id, text_commitment = text_commitment, document = document_hash,
+    },
+    WithdrawReport = WithdrawReport { record = record_id },
+    AnchorUnreviewed = AnchorUnreviewed { record = record_id },
+    CreateGuestLink = CreateGuestLink {
+        link = link_id, patient = patient_id, record = record_id, key = public_key, grant = grant_id,
+        until = until_ms, max_uses = max_uses, document = document_hash,
+    },
+    CloseGuestLink = CloseGuestLink { link = link_id },
+    RotateKey = RotateKey { key = public_key },
+    SetGuardians = SetGuardians { guardians = guardians, threshold = threshold },
+    StartRecovery = StartRecovery { patient = patient_id, key = public_key, salt = salt },
+    ApproveRecovery = ApproveRecovery { patient = patient_id, key = public_key, salt = salt },
+    CancelRecovery = CancelRecovery { patient = patient_id },
+    FinishRecovery = FinishRecovery { patient = patient_id },
+    Propose = Propose { proposal = proposal_id, action = action },
+    Vote = Vote { proposal = proposal_id, accept = accept },
+    WithdrawProposal = WithdrawProposal { proposal = proposal_id },
+}
+
+messages! {
+    TeamMember = PractitionerRef { organisation = org_id, practitioner = practitioner_id },
+}
+
+nested! {
+    Body = Body,
+    DataPeriod = DataPeriod,
+    Emergency = Emergency,
+    Grantee = Grantee,
+    Person = Person,
+    ProposalAction = ProposalAction,
+    RegisterRecord = RegisterRecord,
+    Rule = Rule,
+    TeamMember = PractitionerRef,
+    Viewer = Viewer,
+}
+
+/// What is small enough to be passed by value elsewhere.
+macro_rules! by_reference {
+    ($($name:ident),+) => { $(
+        impl From<&$name> for pb::$name {
+            fn from(it: &$name) -> Self {
+                (*it).into()
+            }
+        }
+    )+ };
+}
+
+by_reference!(DataPeriod, Emergency, Grantee, Person);
 
 impl TryFrom<pb::RegisterOrg> for RegisterOrganisation {
     type Error = ConvertError;
@@ -107,108 +291,6 @@ impl From<&RegisterOrganisation> for pb::RegisterOrg {
             admin_threshold: call.admin_threshold.into(),
             break_glass: call.break_glass,
         }
-    }
-}
-
-impl TryFrom<pb::RegisterPractitioner> for RegisterPractitioner {
-    type Error = ConvertError;
-    fn try_from(wire: pb::RegisterPractitioner) -> Result<Self, ConvertError> {
-        Ok(Self {
-            practitioner: fixed("practitioner_id", &wire.practitioner_id)?,
-            key: fixed("public_key", &wire.public_key)?,
-            roles: codes("roles", &wire.roles)?,
-            capabilities: codes("capabilities", &wire.capabilities)?,
-            credential_until: wire.credential_until_ms.map(TimestampMs),
-            identity_commitment: fixed("identity_commitment", &wire.identity_commitment)?,
-        })
-    }
-}
-
-impl From<&RegisterPractitioner> for pb::RegisterPractitioner {
-    fn from(call: &RegisterPractitioner) -> Self {
-        Self {
-            practitioner_id: raw(call.practitioner.0),
-            public_key: raw(call.key.0),
-            roles: numbers(&call.roles),
-            capabilities: numbers(&call.capabilities),
-            credential_until_ms: call.credential_until.map(|time| time.0),
-            identity_commitment: raw(call.identity_commitment.0),
-        }
-    }
-}
-
-impl TryFrom<pb::RegisterPatient> for RegisterPatient {
-    type Error = ConvertError;
-    fn try_from(wire: pb::RegisterPatient) -> Result<Self, ConvertError> {
-        Ok(Self {
-            patient: fixed("patient_id", &wire.patient_id)?,
-            key: fixed_opt("public_key", wire.public_key.as_ref())?,
-            notice_hash: fixed("notice_hash", &wire.notice_hash)?,
-        })
-    }
-}
-
-impl From<&RegisterPatient> for pb::RegisterPatient {
-    fn from(call: &RegisterPatient) -> Self {
-        Self {
-            patient_id: raw(call.patient.0),
-            public_key: call.key.map(|key| raw(key.0)),
-            notice_hash: raw(call.notice_hash.0),
-        }
-    }
-}
-
-impl TryFrom<pb::RegisterRecord> for RegisterRecord {
-    type Error = ConvertError;
-    fn try_from(wire: pb::RegisterRecord) -> Result<Self, ConvertError> {
-        Ok(Self {
-            record: fixed("record_id", &wire.record_id)?,
-            patient: fixed("patient_id", &wire.patient_id)?,
-            role: code_from_wire("role", wire.role)?,
-            category: code_from_wire("category", wire.category)?,
-            labels: codes("labels", &wire.labels)?,
-            service_month: month("service_month", wire.service_month)?,
-            commitment: fixed("commitment", &wire.commitment)?,
-            ciphertext_hash: fixed("ciphertext_hash", &wire.ciphertext_hash)?,
-            size_class: fits("size_class", wire.size_class)?,
-            pointer: fixed("pointer", &wire.pointer)?,
-            minor_consented: wire.minor_consented,
-        })
-    }
-}
-
-impl From<&RegisterRecord> for pb::RegisterRecord {
-    fn from(call: &RegisterRecord) -> Self {
-        Self {
-            record_id: raw(call.record.0),
-            patient_id: raw(call.patient.0),
-            role: code_to_wire(call.role),
-            category: code_to_wire(call.category),
-            labels: numbers(&call.labels),
-            service_month: call.service_month.into(),
-            commitment: raw(call.commitment.0),
-            ciphertext_hash: raw(call.ciphertext_hash.0),
-            size_class: call.size_class.into(),
-            pointer: raw(call.pointer.0),
-            minor_consented: call.minor_consented,
-        }
-    }
-}
-
-impl TryFrom<pb::CreateGrant> for CreateGrant {
-    type Error = ConvertError;
-    fn try_from(wire: pb::CreateGrant) -> Result<Self, ConvertError> {
-        Ok(Self {
-            grant: fixed("grant_id", &wire.grant_id)?,
-            patient: fixed("patient_id", &wire.patient_id)?,
-            rule: need("rule", wire.rule)?.try_into().at("rule")?,
-        })
-    }
-}
-
-impl From<&CreateGrant> for pb::CreateGrant {
-    fn from(call: &CreateGrant) -> Self {
-        Self { grant_id: raw(call.grant.0), patient_id: raw(call.patient.0), rule: Some((&call.rule).into()) }
     }
 }
 
@@ -373,60 +455,6 @@ impl From<DataPeriod> for pb::DataPeriod {
     }
 }
 
-impl TryFrom<pb::RevokeGrant> for RevokeGrant {
-    type Error = ConvertError;
-    fn try_from(wire: pb::RevokeGrant) -> Result<Self, ConvertError> {
-        Ok(Self {
-            patient: fixed("patient_id", &wire.patient_id)?,
-            grant: fixed("grant_id", &wire.grant_id)?,
-            document: fixed_opt("document_hash", wire.document_hash.as_ref())?,
-        })
-    }
-}
-
-impl From<&RevokeGrant> for pb::RevokeGrant {
-    fn from(call: &RevokeGrant) -> Self {
-        Self {
-            patient_id: raw(call.patient.0),
-            grant_id: raw(call.grant.0),
-            document_hash: call.document.map(|hash| raw(hash.0)),
-        }
-    }
-}
-
-impl TryFrom<pb::RecordAccess> for RecordAccess {
-    type Error = ConvertError;
-    fn try_from(wire: pb::RecordAccess) -> Result<Self, ConvertError> {
-        Ok(Self {
-            record: fixed("record_id", &wire.record_id)?,
-            role: code_from_wire("role", wire.role)?,
-            action: code_from_wire("action", wire.action)?,
-            purpose: code_from_wire("purpose", wire.purpose)?,
-            study: fixed_opt("study_id", wire.study_id.as_ref())?,
-            link: fixed_opt("link_id", wire.link_id.as_ref())?,
-            mandate: fixed_opt("mandate", wire.mandate.as_ref())?,
-            emergency: wire.emergency.map(|emergency| emergency.try_into().at("emergency")).transpose()?,
-            attestation: fixed_opt("attestation", wire.attestation.as_ref())?,
-        })
-    }
-}
-
-impl From<&RecordAccess> for pb::RecordAccess {
-    fn from(call: &RecordAccess) -> Self {
-        Self {
-            record_id: raw(call.record.0),
-            role: code_to_wire(call.role),
-            action: code_to_wire(call.action),
-            purpose: code_to_wire(call.purpose),
-            study_id: call.study.map(|id| raw(id.0)),
-            link_id: call.link.map(|id| raw(id.0)),
-            mandate: call.mandate.map(|id| raw(id.0)),
-            emergency: call.emergency.map(Into::into),
-            attestation: call.attestation.map(|hash| raw(hash.0)),
-        }
-    }
-}
-
 impl TryFrom<pb::Emergency> for Emergency {
     type Error = ConvertError;
     fn try_from(wire: pb::Emergency) -> Result<Self, ConvertError> {
@@ -454,8 +482,53 @@ fn numbers<T: Code>(codes: &[T]) -> Vec<i32> {
     codes.iter().copied().map(code_to_wire).collect()
 }
 
-fn month(field: &str, number: u32) -> Result<Month, ConvertError> {
-    Month::try_from(number).map_err(|text| ConvertError::new(field, ConvertReason::OutOfRange, text))
+impl TryFrom<pb::ProposalAction> for ProposalAction {
+    type Error = ConvertError;
+    fn try_from(wire: pb::ProposalAction) -> Result<Self, ConvertError> {
+        Ok(match need("action", wire.action)? {
+            Action::SetConstant(it) => Self::SetConstant {
+                constant: code_from_wire("set_constant.constant", it.constant)?,
+                value: it.value,
+            },
+            Action::SetStudy(it) => Self::SetStudy {
+                study: fixed("set_study.study_id", &it.study_id)?,
+                status: code_from_wire("set_study.status", it.status)?,
+                approved_until: TimestampMs(it.approved_until_ms),
+                team: Field::read("set_study.team", it.team)?,
+            },
+            Action::SetEnrolment(it) => Self::SetEnrolment {
+                study: fixed("set_enrolment.study_id", &it.study_id)?,
+                patient: fixed("set_enrolment.patient_id", &it.patient_id)?,
+                status: code_from_wire("set_enrolment.status", it.status)?,
+            },
+        })
+    }
+}
+
+impl From<&ProposalAction> for pb::ProposalAction {
+    fn from(action: &ProposalAction) -> Self {
+        let action = match action {
+            ProposalAction::SetConstant { constant, value } => {
+                Action::SetConstant(pb::SetConstant { constant: code_to_wire(*constant), value: *value })
+            }
+            ProposalAction::SetStudy { study, status, approved_until, team } => {
+                Action::SetStudy(pb::SetStudy {
+                    study_id: raw(study.0),
+                    status: code_to_wire(*status),
+                    approved_until_ms: approved_until.0,
+                    team: team.write(),
+                })
+            }
+            ProposalAction::SetEnrolment { study, patient, status } => {
+                Action::SetEnrolment(pb::SetEnrolment {
+                    study_id: raw(study.0),
+                    patient_id: raw(patient.0),
+                    status: code_to_wire(*status),
+                })
+            }
+        };
+        Self { action: Some(action) }
+    }
 }
 
 /// The list beside a flag that means "all of them".

@@ -2,53 +2,14 @@
 //!
 //! Lists only grow at their end, here and there; `tests/api.rs` compares them name by name.
 
-use epione_types::call::GrantKind;
-use epione_types::codes::{
-    Action, Capability, Category, Decision, EmergencyReason, Label, Obligation, OrganisationKind, Purpose,
-    Reason, Refusal, Role,
-};
+pub use epione_types::codes::Code;
 
 use super::{ConvertError, ConvertReason};
-
-/// A closed list of codes.
-pub trait Code: Copy + 'static {
-    /// Every code, in order.
-    const ALL: &'static [Self];
-    /// Its place in the list, from 0.
-    fn place(self) -> i32;
-}
-
-macro_rules! codes {
-    ($($name:ident = $all:expr),+ $(,)?) => { $(
-        impl Code for $name {
-            const ALL: &'static [Self] = $all;
-            fn place(self) -> i32 {
-                self as i32
-            }
-        }
-    )+ };
-}
-
-codes! {
-    Action = Self::ALL,
-    Capability = Self::ALL,
-    Category = Self::ALL,
-    Decision = Self::ALL,
-    EmergencyReason = Self::ALL,
-    GrantKind = &[Self::Permit, Self::Deny],
-    Label = Self::ALL,
-    Obligation = Self::ALL,
-    OrganisationKind = Self::ALL,
-    Purpose = Self::ALL,
-    Reason = Self::ALL,
-    Refusal = Self::ALL,
-    Role = Self::ALL,
-}
 
 /// The code's number on the wire.
 #[must_use]
 pub fn code_to_wire(code: impl Code) -> i32 {
-    code.place().saturating_add(1)
+    i32::try_from(code.place()).unwrap_or(i32::MAX).saturating_add(1)
 }
 
 /// The code with this number on the wire.

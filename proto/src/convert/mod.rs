@@ -6,12 +6,13 @@
 mod block;
 mod call;
 mod codes;
+mod field;
 mod receipt;
 
 use core::fmt;
 
 use bytes::Bytes;
-use epione_types::call::TxBody;
+use epione_types::call::{Month, TxBody};
 use epione_types::id::IdError;
 use epione_types::tx::MAX_BODY_BYTES;
 use prost::Message as _;
@@ -105,6 +106,8 @@ pub enum ConvertReason {
     UnknownCode,
     /// Two fields that exclude each other.
     Conflict,
+    /// Text where there may be none.
+    PlainText,
 }
 
 impl ConvertReason {
@@ -121,6 +124,7 @@ impl ConvertReason {
             Self::TooMany => "TOO_MANY",
             Self::UnknownCode => "UNKNOWN_CODE",
             Self::Conflict => "CONFLICTING_FIELDS",
+            Self::PlainText => "PLAIN_TEXT",
         }
     }
 }
@@ -139,6 +143,9 @@ pub fn fixed<T>(field: &str, bytes: &[u8]) -> Result<T, ConvertError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
+    if field::is_text(bytes) {
+        return Err(field::plain_text(field));
+    }
     T::try_from(bytes).map_err(|error| {
         let (needed, found) = (error.bytes, error.found);
         let reason = if found == 0 { ConvertReason::MissingField } else { ConvertReason::WrongLength };
@@ -183,6 +190,11 @@ fn list<T, U>(
         .enumerate()
         .map(|(i, item)| convert("", item).map_err(|error| error.within(&format!("{field}[{i}]"))))
         .collect()
+}
+
+/// A month as yyyymm.
+fn month(field: &str, number: u32) -> Result<Month, ConvertError> {
+    Month::try_from(number).map_err(|text| ConvertError::new(field, ConvertReason::OutOfRange, text))
 }
 
 /// A number that fits its type.

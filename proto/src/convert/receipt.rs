@@ -1,16 +1,15 @@
 //! Receipts and events.
 
 use epione_types::event::Event;
-use epione_types::id::{EventCursor, Height, TimestampMs};
+use epione_types::id::{EventCursor, Height};
 use epione_types::receipt::{Outcome, Receipt};
 
-use super::{At as _, ConvertError, code_from_wire, code_to_wire, fits, fixed, fixed_opt, list, need, raw};
+use super::field::Field;
+use super::{At as _, ConvertError, code_from_wire, code_to_wire, fits, fixed, list, need, raw};
 use crate::v1::{self as pb, event::Kind, outcome::Outcome as OutcomeKind};
 
 /// Most events of one receipt that a client reads.
 const EVENTS_MAX: usize = 1_024;
-/// Most obligations of one decision.
-const OBLIGATIONS_MAX: usize = 64;
 
 impl TryFrom<pb::Receipt> for Receipt {
     type Error = ConvertError;
@@ -71,158 +70,86 @@ impl From<pb::EventCursor> for EventCursor {
     }
 }
 
-impl TryFrom<pb::Event> for Event {
-    type Error = ConvertError;
-    fn try_from(wire: pb::Event) -> Result<Self, ConvertError> {
-        Ok(match need("kind", wire.kind)? {
-            Kind::OrgRegistered(e) => {
-                Self::OrganisationRegistered { organisation: fixed("org_registered.org_id", &e.org_id)? }
+/// Both directions of every event: `Domain = Wire "path" { domain_field = wire_field, .. }`.
+macro_rules! events {
+    ($($event:ident = $kind:ident $path:literal { $($field:ident = $name:ident),+ $(,)? }),+ $(,)?) => {
+        impl TryFrom<pb::Event> for Event {
+            type Error = ConvertError;
+            fn try_from(wire: pb::Event) -> Result<Self, ConvertError> {
+                match need("kind", wire.kind)? {
+                    $(Kind::$kind(it) => (|| {
+                        Ok(Self::$event { $($field: Field::read(stringify!($name), it.$name)?),+ })
+                    })().at($path)),+
+                }
             }
-            Kind::PractitionerRegistered(e) => practitioner_registered(&e).at("practitioner_registered")?,
-            Kind::PatientRegistered(e) => patient_registered(&e).at("patient_registered")?,
-            Kind::RecordRegistered(e) => record_registered(&e).at("record_registered")?,
-            Kind::GrantCreated(e) => grant_created(&e).at("grant_created")?,
-            Kind::GrantRevoked(e) => grant_revoked(&e).at("grant_revoked")?,
-            Kind::AccessDecided(e) => access_decided(&e).at("access_decided")?,
-            Kind::OverrideOpened(e) => override_opened(&e).at("override_opened")?,
-        })
-    }
-}
-
-fn practitioner_registered(e: &pb::PractitionerRegistered) -> Result<Event, ConvertError> {
-    Ok(Event::PractitionerRegistered {
-        organisation: fixed("org_id", &e.org_id)?,
-        practitioner: fixed("practitioner_id", &e.practitioner_id)?,
-    })
-}
-
-fn patient_registered(e: &pb::PatientRegistered) -> Result<Event, ConvertError> {
-    Ok(Event::PatientRegistered {
-        patient: fixed("patient_id", &e.patient_id)?,
-        organisation: fixed("org_id", &e.org_id)?,
-        custodial: e.custodial,
-    })
-}
-
-fn record_registered(e: &pb::RecordRegistered) -> Result<Event, ConvertError> {
-    Ok(Event::RecordRegistered {
-        record: fixed("record_id", &e.record_id)?,
-        patient: fixed("patient_id", &e.patient_id)?,
-        custodian: fixed("custodian_org_id", &e.custodian_org_id)?,
-    })
-}
-
-fn grant_created(e: &pb::GrantCreated) -> Result<Event, ConvertError> {
-    Ok(Event::GrantCreated {
-        grant: fixed("grant_id", &e.grant_id)?,
-        patient: fixed("patient_id", &e.patient_id)?,
-        kind: code_from_wire("kind", e.kind)?,
-    })
-}
-
-fn grant_revoked(e: &pb::GrantRevoked) -> Result<Event, ConvertError> {
-    Ok(Event::GrantRevoked {
-        grant: fixed("grant_id", &e.grant_id)?,
-        patient: fixed("patient_id", &e.patient_id)?,
-    })
-}
-
-fn access_decided(e: &pb::AccessDecided) -> Result<Event, ConvertError> {
-    Ok(Event::AccessDecided {
-        record: fixed("record_id", &e.record_id)?,
-        patient: fixed_opt("patient_id", e.patient_id.as_ref())?,
-        organisation: fixed_opt("org_id", e.org_id.as_ref())?,
-        role: code_from_wire("role", e.role)?,
-        action: code_from_wire("action", e.action)?,
-        purpose: code_from_wire("purpose", e.purpose)?,
-        decision: code_from_wire("decision", e.decision)?,
-        reason: code_from_wire("reason", e.reason)?,
-        grant: fixed_opt("grant_id", e.grant_id.as_ref())?,
-        obligations: list("obligations", OBLIGATIONS_MAX, e.obligations.iter(), |field, number| {
-            code_from_wire(field, *number)
-        })?,
-    })
-}
-
-fn override_opened(e: &pb::OverrideOpened) -> Result<Event, ConvertError> {
-    Ok(Event::OverrideOpened {
-        patient: fixed("patient_id", &e.patient_id)?,
-        organisation: fixed("org_id", &e.org_id)?,
-        practitioner: fixed("practitioner_id", &e.practitioner_id)?,
-        reason: code_from_wire("reason", e.reason)?,
-        expires: TimestampMs(e.expires_ms),
-        review_due: TimestampMs(e.review_due_ms),
-    })
-}
-
-impl From<&Event> for pb::Event {
-    fn from(event: &Event) -> Self {
-        let kind = match event {
-            Event::OrganisationRegistered { organisation } => {
-                Kind::OrgRegistered(pb::OrgRegistered { org_id: raw(organisation.0) })
+        }
+        impl From<&Event> for pb::Event {
+            fn from(event: &Event) -> Self {
+                let kind = match event {
+                    $(Event::$event { $($field),+ } => {
+                        Kind::$kind(pb::$kind { $($name: Field::write($field)),+ })
+                    })+
+                };
+                Self { kind: Some(kind) }
             }
-            Event::PractitionerRegistered { organisation, practitioner } => {
-                Kind::PractitionerRegistered(pb::PractitionerRegistered {
-                    org_id: raw(organisation.0),
-                    practitioner_id: raw(practitioner.0),
-                })
-            }
-            Event::PatientRegistered { patient, organisation, custodial } => {
-                Kind::PatientRegistered(pb::PatientRegistered {
-                    patient_id: raw(patient.0),
-                    org_id: raw(organisation.0),
-                    custodial: *custodial,
-                })
-            }
-            Event::RecordRegistered { record, patient, custodian } => {
-                Kind::RecordRegistered(pb::RecordRegistered {
-                    record_id: raw(record.0),
-                    patient_id: raw(patient.0),
-                    custodian_org_id: raw(custodian.0),
-                })
-            }
-            Event::GrantCreated { grant, patient, kind } => Kind::GrantCreated(pb::GrantCreated {
-                grant_id: raw(grant.0),
-                patient_id: raw(patient.0),
-                kind: code_to_wire(*kind),
-            }),
-            Event::GrantRevoked { grant, patient } => {
-                Kind::GrantRevoked(pb::GrantRevoked { grant_id: raw(grant.0), patient_id: raw(patient.0) })
-            }
-            Event::AccessDecided {
-                record,
-                patient,
-                organisation,
-                role,
-                action,
-                purpose,
-                decision,
-                reason,
-                grant,
-                obligations,
-            } => Kind::AccessDecided(pb::AccessDecided {
-                record_id: raw(record.0),
-                patient_id: patient.map(|id| raw(id.0)),
-                org_id: organisation.map(|id| raw(id.0)),
-                role: code_to_wire(*role),
-                action: code_to_wire(*action),
-                purpose: code_to_wire(*purpose),
-                decision: code_to_wire(*decision),
-                reason: code_to_wire(*reason),
-                grant_id: grant.map(|id| raw(id.0)),
-                obligations: obligations.iter().copied().map(code_to_wire).collect(),
-            }),
-            Event::OverrideOpened { patient, organisation, practitioner, reason, expires, review_due } => {
-                Kind::OverrideOpened(pb::OverrideOpened {
-                    patient_id: raw(patient.0),
-                    org_id: raw(organisation.0),
-                    practitioner_id: raw(practitioner.0),
-                    reason: code_to_wire(*reason),
-                    expires_ms: expires.0,
-                    review_due_ms: review_due.0,
-                })
-            }
-        };
-        Self { kind: Some(kind) }
-    }
+        }
+    };
+}
+
+events! {
+    OrganisationRegistered = OrgRegistered "org_registered" { organisation = org_id },
+    PractitionerRegistered = PractitionerRegistered "practitioner_registered" { organisation = org_id, practitioner = practitioner_id },
+    PatientRegistered = PatientRegistered "patient_registered" {
+        patient = patient_id, organisation = org_id, custodial = custodial,
+    },
+    RecordRegistered = RecordRegistered "record_registered" {
+        record = record_id, patient = patient_id, custodian = custodian_org_id,
+    },
+    GrantCreated = GrantCreated "grant_created" { grant = grant_id, patient = patient_id, kind = kind },
+    GrantRevoked = GrantRevoked "grant_revoked" { grant = grant_id, patient = patient_id },
+    AccessDecided = AccessDecided "access_decided" {
+        record = record_id, patient = patient_id, organisation = org_id, role = role, action = action,
+        purpose = purpose, decision = decision, reason = reason, grant = grant_id, obligations = obligations,
+    },
+    OverrideOpened = OverrideOpened "override_opened" {
+        patient = patient_id, organisation = org_id, practitioner = practitioner_id, reason = reason,
+        expires = expires_ms, review_due = review_due_ms,
+    },
+    OrganisationChanged = OrgChanged "org_changed" { organisation = org_id, status = status },
+    PractitionerChanged = PractitionerChanged "practitioner_changed" {
+        organisation = org_id, practitioner = practitioner_id, status = status,
+    },
+    DeviceChanged = DeviceChanged "device_changed" { organisation = org_id, device = device_id, status = status },
+    KeyRotated = KeyRotated "key_rotated" { organisation = org_id, key = public_key },
+    PatientChanged = PatientChanged "patient_changed" { patient = patient_id, change = change, organisation = org_id },
+    RepresentationChanged = RepresentationChanged "representation_changed" {
+        patient = patient_id, person = person, kind = kind, status = status,
+    },
+    RecordChanged = RecordChanged "record_changed" {
+        record = record_id, patient = patient_id, custodian = custodian_org_id, version = version,
+        status = status,
+    },
+    OptedOut = OptedOut "opted_out" {
+        patient = patient_id, grant = grant_id, revoked = revoked, still_open = still_open_grant_ids,
+    },
+    AccessRequestChanged = AccessRequestChanged "access_request_changed" {
+        request = access_request_id, patient = patient_id, organisation = org_id,
+        practitioner = practitioner_id, status = status,
+    },
+    OverrideReviewed = OverrideReviewed "override_reviewed" {
+        patient = patient_id, organisation = org_id, practitioner = practitioner_id, height = height,
+        verdict = verdict,
+    },
+    NoticeGiven = NoticeGiven "notice_given" { patient = patient_id, kind = kind },
+    NoticeAcknowledged = NoticeAcknowledged "notice_acknowledged" { patient = patient_id, height = height, index = index },
+    ReportChanged = ReportChanged "report_changed" {
+        record = record_id, patient = patient_id, custodian = custodian_org_id, status = status,
+        round = round,
+    },
+    LinkChanged = LinkChanged "link_changed" { link = link_id, patient = patient_id, record = record_id, status = status },
+    RecoveryChanged = RecoveryChanged "recovery_changed" { patient = patient_id, status = status, approvals = approvals },
+    ProposalChanged = ProposalChanged "proposal_changed" {
+        proposal = proposal_id, status = status, accepted = accepted, declined = declined,
+    },
+    PolicyChanged = PolicyChanged "policy_changed" { constant = constant, value = value, height = height },
 }

@@ -5,23 +5,16 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "the other kinds do not occur in bodies")]
 
 use epione_proto::FILE_DESCRIPTOR_SET;
-use epione_types::call::{
-    Call, CreateGrant, DataPeriod, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes,
-    RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, RevokeGrant,
-    Rule, TxBody,
-};
-use epione_types::codes::{
-    Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Role,
-};
-use epione_types::id::{ChainId, GrantId, LinkId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId};
-use epione_types::id::{RepresentativeId, RequestId, StudyId, TimestampMs};
+use epione_types::call::*;
+use epione_types::codes::*;
+use epione_types::id::*;
 use epione_types::{Domain, Hash, PublicKey};
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label as FieldLabel, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
 /// How many kinds of calls there are.
-pub const CALLS: u64 = 7;
+pub const CALLS: u64 = 47;
 
 /// Values drawn from a seed.
 pub struct Draw(u64, u64);
@@ -67,18 +60,75 @@ impl Draw {
         .unwrap()
     }
 
-    fn rule(&mut self) -> Rule {
-        let kind = self.one(&[GrantKind::Permit, GrantKind::Deny]);
-        let to = match self.below(8) {
+    fn person(&mut self) -> Person {
+        match self.below(3) {
+            0 => Person::Practitioner(OrgId(self.bytes16()), PractitionerId(self.bytes16())),
+            1 => Person::Patient(PatientId(self.bytes16())),
+            _ => Person::Representative(RepresentativeId(self.bytes16())),
+        }
+    }
+
+    fn grantee(&mut self) -> Grantee {
+        match self.below(6) {
             0 => Grantee::Any,
             1 => Grantee::Org(OrgId(self.bytes16())),
             2 => Grantee::Role(OrgId(self.bytes16()), self.one(Role::ALL)),
-            3 => Grantee::Person(Person::Practitioner(OrgId(self.bytes16()), PractitionerId(self.bytes16()))),
-            4 => Grantee::Person(Person::Patient(PatientId(self.bytes16()))),
-            5 => Grantee::Person(Person::Representative(RepresentativeId(self.bytes16()))),
-            6 => Grantee::Study(StudyId(self.bytes16())),
+            3 => Grantee::Person(self.person()),
+            4 => Grantee::Study(StudyId(self.bytes16())),
             _ => Grantee::Guest(LinkId(self.bytes16())),
-        };
+        }
+    }
+
+    fn content(&mut self) -> Body {
+        Body {
+            commitment: Hash(self.bytes32()),
+            ciphertext_hash: Hash(self.bytes32()),
+            size_class: u8::try_from(self.below(256)).unwrap(),
+            pointer: OpaqueRef(self.bytes16()),
+        }
+    }
+
+    fn register_record(&mut self) -> RegisterRecord {
+        RegisterRecord {
+            record: RecordId(self.bytes16()),
+            patient: PatientId(self.bytes16()),
+            role: self.one(Role::ALL),
+            category: self.one(Category::ALL),
+            labels: self.codes(Label::ALL),
+            service_month: self.month(),
+            commitment: Hash(self.bytes32()),
+            ciphertext_hash: Hash(self.bytes32()),
+            size_class: u8::try_from(self.below(256)).unwrap(),
+            pointer: OpaqueRef(self.bytes16()),
+            minor_consented: self.flag(),
+        }
+    }
+
+    fn action(&mut self) -> ProposalAction {
+        match self.below(3) {
+            0 => {
+                ProposalAction::SetConstant { constant: self.one(PolicyConstant::ALL), value: self.number() }
+            }
+            1 => ProposalAction::SetStudy {
+                study: StudyId(self.bytes16()),
+                status: self.one(StudyStatus::ALL),
+                approved_until: TimestampMs(self.number()),
+                team: self.many(|d| TeamMember {
+                    organisation: OrgId(d.bytes16()),
+                    practitioner: PractitionerId(d.bytes16()),
+                }),
+            },
+            _ => ProposalAction::SetEnrolment {
+                study: StudyId(self.bytes16()),
+                patient: PatientId(self.bytes16()),
+                status: self.one(EnrolmentStatus::ALL),
+            },
+        }
+    }
+
+    fn rule(&mut self) -> Rule {
+        let kind = self.one(&[GrantKind::Permit, GrantKind::Deny]);
+        let to = self.grantee();
         Rule {
             kind,
             to,
@@ -122,19 +172,7 @@ impl Draw {
                 key: self.maybe(|d| PublicKey(d.bytes32())),
                 notice_hash: Hash(self.bytes32()),
             }),
-            3 => Call::RegisterRecord(RegisterRecord {
-                record: RecordId(self.bytes16()),
-                patient: PatientId(self.bytes16()),
-                role: self.one(Role::ALL),
-                category: self.one(Category::ALL),
-                labels: self.codes(Label::ALL),
-                service_month: self.month(),
-                commitment: Hash(self.bytes32()),
-                ciphertext_hash: Hash(self.bytes32()),
-                size_class: u8::try_from(self.below(256)).unwrap(),
-                pointer: OpaqueRef(self.bytes16()),
-                minor_consented: self.flag(),
-            }),
+            3 => Call::RegisterRecord(self.register_record()),
             4 => Call::CreateGrant(CreateGrant {
                 grant: GrantId(self.bytes16()),
                 patient: PatientId(self.bytes16()),
@@ -145,7 +183,7 @@ impl Draw {
                 grant: GrantId(self.bytes16()),
                 document: self.maybe(|d| Hash(d.bytes32())),
             }),
-            _ => Call::RecordAccess(RecordAccess {
+            6 => Call::RecordAccess(RecordAccess {
                 record: RecordId(self.bytes16()),
                 role: self.one(Role::ALL),
                 action: self.one(Action::ALL),
@@ -159,6 +197,186 @@ impl Draw {
                 }),
                 attestation: self.maybe(|d| Hash(d.bytes32())),
             }),
+            7 => Call::SetOrganisationStatus(SetOrganisationStatus {
+                organisation: OrgId(self.bytes16()),
+                status: self.one(OrganisationStatus::ALL),
+            }),
+            8 => Call::UpdatePractitioner(UpdatePractitioner {
+                practitioner: PractitionerId(self.bytes16()),
+                roles: self.codes(Role::ALL),
+                capabilities: self.codes(Capability::ALL),
+                credential_until: self.maybe(|d| TimestampMs(d.number())),
+                key: self.maybe(|d| PublicKey(d.bytes32())),
+            }),
+            9 => Call::SetPractitionerStatus(SetPractitionerStatus {
+                practitioner: PractitionerId(self.bytes16()),
+                status: self.one(PractitionerStatus::ALL),
+            }),
+            10 => Call::RegisterDevice(RegisterDevice {
+                device: DeviceId(self.bytes16()),
+                kind: self.one(DeviceKind::ALL),
+                key: PublicKey(self.bytes32()),
+                practitioner: PractitionerId(self.bytes16()),
+            }),
+            11 => Call::RevokeDevice(RevokeDevice { device: DeviceId(self.bytes16()) }),
+            12 => Call::LinkCare(LinkCare {
+                patient: PatientId(self.bytes16()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            13 => Call::UnlinkCare(UnlinkCare {
+                patient: PatientId(self.bytes16()),
+                organisation: OrgId(self.bytes16()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            14 => Call::TakeOver(TakeOver {
+                patient: PatientId(self.bytes16()),
+                key: PublicKey(self.bytes32()),
+                document: Hash(self.bytes32()),
+            }),
+            15 => Call::MarkDeceased(MarkDeceased {
+                patient: PatientId(self.bytes16()),
+                document: Hash(self.bytes32()),
+            }),
+            16 => Call::ErasePatient(ErasePatient {
+                patient: PatientId(self.bytes16()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            17 => Call::AddRepresentation(AddRepresentation {
+                patient: PatientId(self.bytes16()),
+                person: self.person(),
+                key: self.maybe(|d| PublicKey(d.bytes32())),
+                kind: self.one(RepresentationKind::ALL),
+                from: self.maybe(|d| TimestampMs(d.number())),
+                until: self.maybe(|d| TimestampMs(d.number())),
+                minor_privacy_from: self.maybe(|d| TimestampMs(d.number())),
+                categories: self.codes(Category::ALL),
+                evidence: Hash(self.bytes32()),
+            }),
+            18 => Call::RevokeRepresentation(RevokeRepresentation {
+                patient: PatientId(self.bytes16()),
+                person: self.person(),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            19 => Call::SupersedeRecord(SupersedeRecord {
+                record: RecordId(self.bytes16()),
+                version: u32::try_from(self.number() & 0xffff_ffff).unwrap(),
+                role: self.one(Role::ALL),
+                category: self.one(Category::ALL),
+                labels: self.codes(Label::ALL),
+                service_month: self.month(),
+                body: self.content(),
+                minor_consented: self.flag(),
+            }),
+            20 => Call::MarkEnteredInError(MarkEnteredInError {
+                record: RecordId(self.bytes16()),
+                version: u32::try_from(self.number() & 0xffff_ffff).unwrap(),
+                role: self.one(Role::ALL),
+            }),
+            21 => Call::EraseRecord(EraseRecord {
+                record: RecordId(self.bytes16()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            22 => Call::SetRetention(SetRetention {
+                record: RecordId(self.bytes16()),
+                until: self.maybe(|d| TimestampMs(d.number())),
+            }),
+            23 => Call::SetOptOut(SetOptOut {
+                patient: PatientId(self.bytes16()),
+                grant: GrantId(self.bytes16()),
+                keep_permits: self.flag(),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            24 => Call::RequestAccess(RequestAccess {
+                request: AccessRequestId(self.bytes16()),
+                patient: PatientId(self.bytes16()),
+                rule: self.rule(),
+                message: self.maybe(|d| Hash(d.bytes32())),
+                expires_at: TimestampMs(self.number()),
+            }),
+            25 => Call::ApproveAccessRequest(ApproveAccessRequest {
+                patient: PatientId(self.bytes16()),
+                request: AccessRequestId(self.bytes16()),
+                grant: GrantId(self.bytes16()),
+                rule: self.rule(),
+            }),
+            26 => Call::RejectAccessRequest(RejectAccessRequest {
+                patient: PatientId(self.bytes16()),
+                request: AccessRequestId(self.bytes16()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            27 => Call::WithdrawAccessRequest(WithdrawAccessRequest {
+                patient: PatientId(self.bytes16()),
+                request: AccessRequestId(self.bytes16()),
+            }),
+            28 => Call::ReviewOverride(ReviewOverride {
+                patient: PatientId(self.bytes16()),
+                height: Height(self.number()),
+                organisation: OrgId(self.bytes16()),
+                practitioner: PractitionerId(self.bytes16()),
+                verdict: self.one(Verdict::ALL),
+                text_commitment: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            29 => Call::AcknowledgeNotice(AcknowledgeNotice {
+                patient: PatientId(self.bytes16()),
+                height: Height(self.number()),
+                index: u32::try_from(self.number() & 0xffff_ffff).unwrap(),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            30 => Call::DraftReport(DraftReport { record: self.register_record() }),
+            31 => Call::SubmitReport(SubmitReport {
+                record: RecordId(self.bytes16()),
+                body: self.content(),
+                viewers: self.many(|d| Viewer {
+                    grant: GrantId(d.bytes16()),
+                    to: d.grantee(),
+                    until: d.maybe(|d| TimestampMs(d.number())),
+                }),
+            }),
+            32 => Call::ApproveReport(ApproveReport {
+                record: RecordId(self.bytes16()),
+                commitment: Hash(self.bytes32()),
+                viewers_hash: Hash(self.bytes32()),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            33 => Call::RequestChanges(RequestChanges {
+                record: RecordId(self.bytes16()),
+                text_commitment: self.maybe(|d| Hash(d.bytes32())),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            34 => Call::WithdrawReport(WithdrawReport { record: RecordId(self.bytes16()) }),
+            35 => Call::AnchorUnreviewed(AnchorUnreviewed { record: RecordId(self.bytes16()) }),
+            36 => Call::CreateGuestLink(CreateGuestLink {
+                link: LinkId(self.bytes16()),
+                patient: PatientId(self.bytes16()),
+                record: RecordId(self.bytes16()),
+                key: PublicKey(self.bytes32()),
+                grant: GrantId(self.bytes16()),
+                until: TimestampMs(self.number()),
+                max_uses: u32::try_from(self.number() & 0xffff_ffff).unwrap(),
+                document: self.maybe(|d| Hash(d.bytes32())),
+            }),
+            37 => Call::CloseGuestLink(CloseGuestLink { link: LinkId(self.bytes16()) }),
+            38 => Call::RotateKey(RotateKey { key: PublicKey(self.bytes32()) }),
+            39 => Call::SetGuardians(SetGuardians {
+                guardians: self.many(|d| Hash(d.bytes32())),
+                threshold: u8::try_from(self.below(256)).unwrap(),
+            }),
+            40 => Call::StartRecovery(StartRecovery {
+                patient: PatientId(self.bytes16()),
+                key: PublicKey(self.bytes32()),
+                salt: Hash(self.bytes32()),
+            }),
+            41 => Call::ApproveRecovery(ApproveRecovery {
+                patient: PatientId(self.bytes16()),
+                key: PublicKey(self.bytes32()),
+                salt: Hash(self.bytes32()),
+            }),
+            42 => Call::CancelRecovery(CancelRecovery { patient: PatientId(self.bytes16()) }),
+            43 => Call::FinishRecovery(FinishRecovery { patient: PatientId(self.bytes16()) }),
+            44 => Call::Propose(Propose { proposal: ProposalId(self.bytes16()), action: self.action() }),
+            45 => Call::Vote(Vote { proposal: ProposalId(self.bytes16()), accept: self.flag() }),
+            46 => Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(self.bytes16()) }),
+            _ => unreachable!("below CALLS"),
         };
         TxBody {
             chain_id: ChainId(self.bytes32()),

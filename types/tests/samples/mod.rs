@@ -180,6 +180,207 @@ pub(crate) fn calls() -> Vec<Call> {
             attestation: None,
         }),
     ]
+    .into_iter()
+    .chain(identity_calls())
+    .chain(record_calls())
+    .chain(consent_calls())
+    .chain(key_calls())
+    .collect()
+}
+
+const PATIENT: PatientId = PatientId([21; 16]);
+const RECORD: RecordId = RecordId([31; 16]);
+const GRANT: GrantId = GrantId([40; 16]);
+const ORG: OrgId = OrgId([2; 16]);
+const PRACTITIONER: PractitionerId = PractitionerId([12; 16]);
+const DOCUMENT: Option<Hash> = Some(Hash([42; 32]));
+
+fn identity_calls() -> Vec<Call> {
+    let person = Person::Representative(RepresentativeId([22; 16]));
+    vec![
+        Call::SetOrganisationStatus(SetOrganisationStatus {
+            organisation: ORG,
+            status: OrganisationStatus::Suspended,
+        }),
+        Call::UpdatePractitioner(UpdatePractitioner {
+            practitioner: PRACTITIONER,
+            roles: vec![Role::Nurse],
+            capabilities: vec![],
+            credential_until: None,
+            key: Some(key(13)),
+        }),
+        Call::SetPractitionerStatus(SetPractitionerStatus {
+            practitioner: PRACTITIONER,
+            status: PractitionerStatus::Retired,
+        }),
+        Call::RegisterDevice(RegisterDevice {
+            device: DeviceId([14; 16]),
+            kind: DeviceKind::Monitor,
+            key: key(14),
+            practitioner: PRACTITIONER,
+        }),
+        Call::RevokeDevice(RevokeDevice { device: DeviceId([14; 16]) }),
+        Call::LinkCare(LinkCare { patient: PATIENT, document: DOCUMENT }),
+        Call::UnlinkCare(UnlinkCare { patient: PATIENT, organisation: ORG, document: None }),
+        Call::TakeOver(TakeOver { patient: PATIENT, key: key(21), document: Hash([42; 32]) }),
+        Call::MarkDeceased(MarkDeceased { patient: PATIENT, document: Hash([42; 32]) }),
+        Call::ErasePatient(ErasePatient { patient: PATIENT, document: DOCUMENT }),
+        Call::AddRepresentation(AddRepresentation {
+            patient: PATIENT,
+            person,
+            key: Some(key(22)),
+            kind: RepresentationKind::Parent,
+            from: None,
+            until: Some(TimestampMs(1_898_553_600_000)),
+            minor_privacy_from: Some(TimestampMs(1_709_251_200_000)),
+            categories: vec![Category::Immunization],
+            evidence: Hash([43; 32]),
+        }),
+        Call::RevokeRepresentation(RevokeRepresentation { patient: PATIENT, person, document: DOCUMENT }),
+    ]
+}
+
+pub(crate) fn content() -> Body {
+    Body {
+        commitment: Hash([32; 32]),
+        ciphertext_hash: Hash([33; 32]),
+        size_class: 13,
+        pointer: OpaqueRef([34; 16]),
+    }
+}
+
+pub(crate) fn viewers() -> Vec<Viewer> {
+    let until = Some(TimestampMs(1_798_761_600_000));
+    vec![
+        Viewer { grant: GRANT, to: Grantee::Org(ORG), until },
+        Viewer {
+            grant: GrantId([44; 16]),
+            to: Grantee::Person(Person::Practitioner(ORG, PRACTITIONER)),
+            until: None,
+        },
+    ]
+}
+
+fn record_calls() -> Vec<Call> {
+    let link = LinkId([24; 16]);
+    vec![
+        Call::SupersedeRecord(SupersedeRecord {
+            record: RECORD,
+            version: 3,
+            role: Role::Physician,
+            category: Category::Lab,
+            labels: vec![Label::Hiv],
+            service_month: month(2026, 2),
+            body: content(),
+            minor_consented: false,
+        }),
+        Call::MarkEnteredInError(MarkEnteredInError { record: RECORD, version: 4, role: Role::Nurse }),
+        Call::EraseRecord(EraseRecord { record: RECORD, document: DOCUMENT }),
+        Call::SetRetention(SetRetention { record: RECORD, until: Some(TimestampMs(1_798_761_600_000)) }),
+        Call::DraftReport(DraftReport {
+            record: RegisterRecord {
+                record: RECORD,
+                patient: PATIENT,
+                role: Role::Physician,
+                category: Category::ClinicalNote,
+                labels: vec![],
+                service_month: month(2026, 2),
+                commitment: Hash([32; 32]),
+                ciphertext_hash: Hash([33; 32]),
+                size_class: 12,
+                pointer: OpaqueRef([34; 16]),
+                minor_consented: false,
+            },
+        }),
+        Call::SubmitReport(SubmitReport { record: RECORD, body: content(), viewers: viewers() }),
+        Call::ApproveReport(ApproveReport {
+            record: RECORD,
+            commitment: Hash([32; 32]),
+            viewers_hash: viewers_hash(&viewers()),
+            document: None,
+        }),
+        Call::RequestChanges(RequestChanges {
+            record: RECORD,
+            text_commitment: Some(Hash([36; 32])),
+            document: None,
+        }),
+        Call::WithdrawReport(WithdrawReport { record: RECORD }),
+        Call::AnchorUnreviewed(AnchorUnreviewed { record: RECORD }),
+        Call::CreateGuestLink(CreateGuestLink {
+            link,
+            patient: PATIENT,
+            record: RECORD,
+            key: key(24),
+            grant: GRANT,
+            until: TimestampMs(1_798_761_600_000),
+            max_uses: 3,
+            document: None,
+        }),
+        Call::CloseGuestLink(CloseGuestLink { link }),
+    ]
+}
+
+fn consent_calls() -> Vec<Call> {
+    let request = AccessRequestId([45; 16]);
+    vec![
+        Call::SetOptOut(SetOptOut { patient: PATIENT, grant: GRANT, keep_permits: true, document: DOCUMENT }),
+        Call::RequestAccess(RequestAccess {
+            request,
+            patient: PATIENT,
+            rule: bare_denial(Grantee::Org(ORG)),
+            message: Some(Hash([46; 32])),
+            expires_at: TimestampMs(1_798_761_600_000),
+        }),
+        Call::ApproveAccessRequest(ApproveAccessRequest {
+            patient: PATIENT,
+            request,
+            grant: GRANT,
+            rule: bare_denial(Grantee::Org(ORG)),
+        }),
+        Call::RejectAccessRequest(RejectAccessRequest { patient: PATIENT, request, document: None }),
+        Call::WithdrawAccessRequest(WithdrawAccessRequest { patient: PATIENT, request }),
+        Call::ReviewOverride(ReviewOverride {
+            patient: PATIENT,
+            height: Height(7),
+            organisation: ORG,
+            practitioner: PRACTITIONER,
+            verdict: Verdict::Misuse,
+            text_commitment: Some(Hash([36; 32])),
+        }),
+        Call::AcknowledgeNotice(AcknowledgeNotice {
+            patient: PATIENT,
+            height: Height(7),
+            index: 2,
+            document: None,
+        }),
+    ]
+}
+
+fn key_calls() -> Vec<Call> {
+    let proposal = ProposalId([47; 16]);
+    let propose = |action| Call::Propose(Propose { proposal, action });
+    vec![
+        Call::RotateKey(RotateKey { key: key(26) }),
+        Call::SetGuardians(SetGuardians { guardians: vec![Hash([48; 32]), Hash([49; 32])], threshold: 2 }),
+        Call::StartRecovery(StartRecovery { patient: PATIENT, key: key(26), salt: Hash([50; 32]) }),
+        Call::ApproveRecovery(ApproveRecovery { patient: PATIENT, key: key(26), salt: Hash([51; 32]) }),
+        Call::CancelRecovery(CancelRecovery { patient: PATIENT }),
+        Call::FinishRecovery(FinishRecovery { patient: PATIENT }),
+        propose(ProposalAction::SetConstant { constant: PolicyConstant::OverrideOpenMs, value: 7_200_000 }),
+        propose(ProposalAction::SetStudy {
+            study: StudyId([23; 16]),
+            status: StudyStatus::Approved,
+            approved_until: TimestampMs(1_798_761_600_000),
+            team: vec![TeamMember { organisation: ORG, practitioner: PRACTITIONER }],
+        }),
+        propose(ProposalAction::SetEnrolment {
+            study: StudyId([23; 16]),
+            patient: PATIENT,
+            status: EnrolmentStatus::Active,
+        }),
+        Call::Vote(Vote { proposal, accept: true }),
+        Call::WithdrawProposal(WithdrawProposal { proposal }),
+    ]
 }
 
 /// A new variant does not compile until it has a name here, and with it a sample in [`calls`].
@@ -192,6 +393,46 @@ pub(crate) fn call_name(call: &Call) -> &'static str {
         Call::CreateGrant(_) => "CreateGrant",
         Call::RevokeGrant(_) => "RevokeGrant",
         Call::RecordAccess(_) => "RecordAccess",
+        Call::SetOrganisationStatus(_) => "SetOrganisationStatus",
+        Call::UpdatePractitioner(_) => "UpdatePractitioner",
+        Call::SetPractitionerStatus(_) => "SetPractitionerStatus",
+        Call::RegisterDevice(_) => "RegisterDevice",
+        Call::RevokeDevice(_) => "RevokeDevice",
+        Call::LinkCare(_) => "LinkCare",
+        Call::UnlinkCare(_) => "UnlinkCare",
+        Call::TakeOver(_) => "TakeOver",
+        Call::MarkDeceased(_) => "MarkDeceased",
+        Call::ErasePatient(_) => "ErasePatient",
+        Call::AddRepresentation(_) => "AddRepresentation",
+        Call::RevokeRepresentation(_) => "RevokeRepresentation",
+        Call::SupersedeRecord(_) => "SupersedeRecord",
+        Call::MarkEnteredInError(_) => "MarkEnteredInError",
+        Call::EraseRecord(_) => "EraseRecord",
+        Call::SetRetention(_) => "SetRetention",
+        Call::SetOptOut(_) => "SetOptOut",
+        Call::RequestAccess(_) => "RequestAccess",
+        Call::ApproveAccessRequest(_) => "ApproveAccessRequest",
+        Call::RejectAccessRequest(_) => "RejectAccessRequest",
+        Call::WithdrawAccessRequest(_) => "WithdrawAccessRequest",
+        Call::ReviewOverride(_) => "ReviewOverride",
+        Call::AcknowledgeNotice(_) => "AcknowledgeNotice",
+        Call::DraftReport(_) => "DraftReport",
+        Call::SubmitReport(_) => "SubmitReport",
+        Call::ApproveReport(_) => "ApproveReport",
+        Call::RequestChanges(_) => "RequestChanges",
+        Call::WithdrawReport(_) => "WithdrawReport",
+        Call::AnchorUnreviewed(_) => "AnchorUnreviewed",
+        Call::CreateGuestLink(_) => "CreateGuestLink",
+        Call::CloseGuestLink(_) => "CloseGuestLink",
+        Call::RotateKey(_) => "RotateKey",
+        Call::SetGuardians(_) => "SetGuardians",
+        Call::StartRecovery(_) => "StartRecovery",
+        Call::ApproveRecovery(_) => "ApproveRecovery",
+        Call::CancelRecovery(_) => "CancelRecovery",
+        Call::FinishRecovery(_) => "FinishRecovery",
+        Call::Propose(_) => "Propose",
+        Call::Vote(_) => "Vote",
+        Call::WithdrawProposal(_) => "WithdrawProposal",
     }
 }
 
@@ -236,6 +477,65 @@ pub(crate) fn events() -> Vec<Event> {
             expires: TimestampMs(1_767_240_000_000),
             review_due: TimestampMs(1_767_484_800_000),
         },
+        Event::OrganisationChanged { organisation, status: OrganisationStatus::Suspended },
+        Event::PractitionerChanged { organisation, practitioner, status: PractitionerStatus::Retired },
+        Event::DeviceChanged { organisation, device: DeviceId([14; 16]), status: DeviceStatus::Revoked },
+        Event::KeyRotated { organisation: Some(organisation), key: key(26) },
+        Event::PatientChanged {
+            patient,
+            change: PatientChange::CareLinked,
+            organisation: Some(organisation),
+        },
+        Event::RepresentationChanged {
+            patient,
+            person: Person::Representative(RepresentativeId([22; 16])),
+            kind: RepresentationKind::Executor,
+            status: RepresentationStatus::Active,
+        },
+        Event::RecordChanged {
+            record,
+            patient,
+            custodian: organisation,
+            version: 4,
+            status: RecordStatus::EnteredInError,
+        },
+        Event::OptedOut { patient, grant, revoked: 2, still_open: vec![GrantId([44; 16])] },
+        Event::AccessRequestChanged {
+            request: AccessRequestId([45; 16]),
+            patient,
+            organisation,
+            practitioner,
+            status: AccessRequestStatus::Rejected,
+        },
+        Event::OverrideReviewed {
+            patient,
+            organisation,
+            practitioner,
+            height: Height(7),
+            verdict: Verdict::Misuse,
+        },
+        Event::NoticeGiven { patient, kind: NoticeKind::ReviewedMisuse },
+        Event::NoticeAcknowledged { patient, height: Height(7), index: 2 },
+        Event::ReportChanged {
+            record,
+            patient,
+            custodian: organisation,
+            status: ReportStatus::ChangesRequested,
+            round: 2,
+        },
+        Event::LinkChanged { link: LinkId([24; 16]), patient, record, status: LinkStatus::Closed },
+        Event::RecoveryChanged { patient, status: RecoveryStatus::Pending, approvals: 1 },
+        Event::ProposalChanged {
+            proposal: ProposalId([47; 16]),
+            status: ProposalStatus::Passed,
+            accepted: 3,
+            declined: 1,
+        },
+        Event::PolicyChanged {
+            constant: PolicyConstant::OverrideOpenMs,
+            value: 7_200_000,
+            height: Height(8),
+        },
     ]
 }
 
@@ -250,6 +550,23 @@ pub(crate) fn event_name(event: &Event) -> &'static str {
         Event::GrantRevoked { .. } => "GrantRevoked",
         Event::AccessDecided { .. } => "AccessDecided",
         Event::OverrideOpened { .. } => "OverrideOpened",
+        Event::OrganisationChanged { .. } => "OrganisationChanged",
+        Event::PractitionerChanged { .. } => "PractitionerChanged",
+        Event::DeviceChanged { .. } => "DeviceChanged",
+        Event::KeyRotated { .. } => "KeyRotated",
+        Event::PatientChanged { .. } => "PatientChanged",
+        Event::RepresentationChanged { .. } => "RepresentationChanged",
+        Event::RecordChanged { .. } => "RecordChanged",
+        Event::OptedOut { .. } => "OptedOut",
+        Event::AccessRequestChanged { .. } => "AccessRequestChanged",
+        Event::OverrideReviewed { .. } => "OverrideReviewed",
+        Event::NoticeGiven { .. } => "NoticeGiven",
+        Event::NoticeAcknowledged { .. } => "NoticeAcknowledged",
+        Event::ReportChanged { .. } => "ReportChanged",
+        Event::LinkChanged { .. } => "LinkChanged",
+        Event::RecoveryChanged { .. } => "RecoveryChanged",
+        Event::ProposalChanged { .. } => "ProposalChanged",
+        Event::PolicyChanged { .. } => "PolicyChanged",
     }
 }
 
@@ -263,7 +580,7 @@ pub(crate) fn receipts() -> Vec<(&'static str, Receipt)> {
         events,
     };
     vec![
-        ("ok", receipt(Outcome::Ok, events())),
+        ("ok", receipt(Outcome::Ok, events().into_iter().take(8).collect())),
         ("refused", receipt(Outcome::Refused(Refusal::WriteDenied), vec![])),
     ]
 }

@@ -1,0 +1,188 @@
+//! What the organisations decide together.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use epione_chaincode::config::{self, Settings};
+use epione_chaincode::governance::VOTE_MS;
+use epione_chaincode::keys;
+use epione_types::call::*;
+use epione_types::codes::*;
+use epione_types::event::Event;
+use epione_types::id::{ProposalId, StudyId};
+use epione_types::{Height, TimestampMs};
+use support::*;
+
+fn propose(name: &str, action: ProposalAction) -> Call {
+    Call::Propose(Propose { proposal: ProposalId(id16(name)), action })
+}
+
+fn vote(name: &str, accept: bool) -> Call {
+    Call::Vote(Vote { proposal: ProposalId(id16(name)), accept })
+}
+
+fn set(constant: PolicyConstant, value: u64) -> ProposalAction {
+    ProposalAction::SetConstant { constant, value }
+}
+
+/// Proposed by hospA, passed by hospB and hospC.
+#[track_caller]
+fn pass(world: &mut World, name: &str, action: ProposalAction) -> Vec<Event> {
+    let tx = world.tx(&["hospA.admin0"], propose(name, action));
+    world.ok(tx);
+    let tx = world.tx(&["hospB.admin0"], vote(name, true));
+    world.ok(tx);
+    let tx = world.tx(&["hospC.admin0"], vote(name, true));
+    world.ok(tx).events
+}
+
+#[test]
+fn a_constant_changes_with_the_block_after_the_vote() {
+    let mut world = World::cast();
+    let tx = world.tx(&["hospA.admin0"], propose("p", set(PolicyConstant::OverrideOpenMs, HOUR)));
+    world.ok(tx);
+    let tx = world.tx(&["hospB.admin0"], vote("p", true));
+    world.ok(tx);
+    // The third vote, and in the same block an emergency: it still opens for four hours.
+    let third = world.tx(&["hospC.admin0"], vote("p", true));
+    let emergency = world.emergency("drB", "anna1");
+    let receipts = world.block(&[third, emergency]);
+    let height = Height(world.height + 1);
+    let changed = Event::PolicyChanged { constant: PolicyConstant::OverrideOpenMs, value: HOUR, height };
+    assert!(receipts[0].events.contains(&changed));
+    assert_eq!(world.next_deadline, Some(TimestampMs(world.now + 4 * HOUR)));
+    let emergency = world.emergency("drB2", "anna1");
+    world.ok(emergency);
+    assert_eq!(world.next_deadline, Some(TimestampMs(world.now + HOUR)));
+    assert_eq!(config::policy(&world.state).unwrap().override_open_ms, HOUR);
+}
+
+#[test]
+fn two_that_pass_in_one_block_both_hold() {
+    let mut world = World::cast();
+    let constants = [(PolicyConstant::LinkMs, HOUR), (PolicyConstant::LiveRulesMax, 16)];
+    for (i, (constant, value)) in constants.into_iter().enumerate() {
+        let name = format!("p{i}");
+        let tx = world.tx(&["hospA.admin0"], propose(&name, set(constant, value)));
+        world.ok(tx);
+        let tx = world.tx(&["hospB.admin0"], vote(&name, true));
+        world.ok(tx);
+    }
+    let txs = [world.tx(&["hospC.admin0"], vote("p0", true)), world.tx(&["hospC.admin0"], vote("p1", true))];
+    world.block(&txs);
+    let Settings { constants, .. } = config::settings(&world.state).unwrap();
+    assert_eq!((constants.link_ms, constants.live_rules_max), (HOUR, 16));
+    // And the cap holds.
+    for i in 0..16 {
+        let tx = world.grant("anna", "anna", &format!("{i}"), permit(person("hospB", "drB")));
+        world.ok(tx);
+    }
+    let tx = world.grant("anna", "anna", "x", permit(person("hospB", "drB")));
+    assert_eq!(world.refused(tx), Refusal::TooManyGrants);
+}
+
+#[test]
+fn who_votes_once_and_in_time() {
+    let mut world = World::cast();
+    let tx =
+        world.organisation("clinic", &["hospA.admin0", "hospB.admin0", "clinic.admin0", "clinic.admin1"]);
+    world.ok(tx);
+    let action = || set(PolicyConstant::LinkMs, HOUR);
+    for (signers, refusal) in [
+        (&["clinic.admin0", "clinic.admin1"][..], Refusal::NotAuthorised), // runs no validator
+        (&["drA"], Refusal::NotAuthorised),
+        (&["anna"], Refusal::NotAuthorised),
+    ] {
+        let tx = world.tx(signers, propose("p", action()));
+        assert_eq!(world.refused(tx), refusal);
+    }
+    let tx = world.tx(&["hospA.admin0"], propose("p", action()));
+    world.ok(tx);
+    let tx = world.tx(&["hospB.admin0"], propose("p", action()));
+    assert_eq!(world.refused(tx), Refusal::Exists);
+    let tx = world.tx(&["hospA.admin1"], vote("p", true));
+    assert_eq!(world.refused(tx), Refusal::VoteTwice, "proposing was a vote");
+    let tx = world.tx(&["hospB.admin0"], vote("p", false));
+    world.ok(tx);
+    let tx = world.tx(&["hospB.admin0"], vote("p", true));
+    assert_eq!(world.refused(tx), Refusal::VoteTwice);
+    let tx = world.tx(&["hospB.admin0"], vote("unknown", true));
+    assert_eq!(world.refused(tx), Refusal::Unknown);
+    world.block_after(VOTE_MS, &[]);
+    let tx = world.tx(&["hospC.admin0"], vote("p", true));
+    assert_eq!(world.refused(tx), Refusal::TooLate);
+}
+
+#[test]
+fn constants_keep_their_limits_and_each_other() {
+    let mut world = World::cast();
+    for constant in PolicyConstant::ALL {
+        let limits = Settings::limits(*constant);
+        for value in [limits.start() - 1, limits.end() + 1, u64::MAX] {
+            let tx = world.tx(&["hospA.admin0"], propose("p", set(*constant, value)));
+            assert_eq!(world.refused(tx), Refusal::InvalidField, "{constant} {value}");
+        }
+    }
+    // A review due before its override is over; privacy after majority.
+    for action in [set(PolicyConstant::OverrideReviewMs, HOUR), set(PolicyConstant::MinorPrivacyAge, 19)] {
+        let tx = world.tx(&["hospA.admin0"], propose("p", action));
+        assert_eq!(world.refused(tx), Refusal::InvalidField);
+    }
+    // Two that are sound alone and not together: the second one cannot pass any more.
+    let privacy = set(PolicyConstant::MinorPrivacyAge, 17);
+    let tx = world.tx(&["hospA.admin0"], propose("privacy", privacy));
+    world.ok(tx);
+    pass(&mut world, "majority", set(PolicyConstant::MajorityAge, 16));
+    let tx = world.tx(&["hospB.admin0"], vote("privacy", true));
+    world.ok(tx);
+    let tx = world.tx(&["hospC.admin0"], vote("privacy", true));
+    assert_eq!(world.refused(tx), Refusal::InvalidField);
+}
+
+#[test]
+fn studies_and_enrolments_are_set_by_vote_and_decisions_read_them() {
+    let mut world = World::cast();
+    let tx = world.practitioner("hospC", "resC", &[Role::Researcher], false);
+    world.ok(tx);
+    let study = StudyId(id16("study"));
+    let enrol = |status| ProposalAction::SetEnrolment { study, patient: patient("anna"), status };
+    let tx = world.tx(&["hospA.admin0"], propose("too early", enrol(EnrolmentStatus::Active)));
+    assert_eq!(world.refused(tx), Refusal::Unknown);
+    let team = vec![TeamMember { organisation: org("hospC"), practitioner: practitioner("resC") }];
+    let approved_until = TimestampMs(world.now + 1_000 * HOUR);
+    let set_study = |team: &[TeamMember]| ProposalAction::SetStudy {
+        study,
+        status: StudyStatus::Approved,
+        approved_until,
+        team: team.to_vec(),
+    };
+    let tx = world.tx(&["hospA.admin0"], propose("twice", set_study(&[team[0], team[0]])));
+    assert_eq!(world.refused(tx), Refusal::InvalidField);
+    pass(&mut world, "study", set_study(&team));
+    let read = |world: &mut World| {
+        let call = RecordAccess {
+            study: Some(study),
+            action: Action::DeidRead,
+            ..access_call("anna1", Role::Researcher, Purpose::ClinTrch)
+        };
+        let tx = world.tx(&["resC"], Call::RecordAccess(call));
+        world.decided(tx).1
+    };
+    assert_eq!(read(&mut world), Reason::DenyNotEnrolled);
+    pass(&mut world, "enrol", enrol(EnrolmentStatus::Active));
+    assert_eq!(read(&mut world), Reason::DenyNoGrant, "and the patient's own grant is still needed");
+    let rule = Rule {
+        purposes: Purposes::Only(vec![Purpose::Hresch]),
+        actions: vec![Action::DeidRead],
+        until: Some(TimestampMs(world.now + HOUR)),
+        policy: Some(hash("policy")),
+        document: Some(hash("consent")),
+        ..permit(Grantee::Study(study))
+    };
+    let tx = world.grant("anna", "anna", "g", rule);
+    world.ok(tx);
+    assert_eq!(read(&mut world), Reason::PermitGrant);
+    pass(&mut world, "leave", enrol(EnrolmentStatus::Withdrawn));
+    assert_eq!(read(&mut world), Reason::DenyNotEnrolled);
+    assert!(get(&world.state, &keys::study(study)).is_some());
+}
