@@ -37,10 +37,8 @@ fn approve(viewers: &[Viewer], content: &str, document: Option<Hash>) -> Call {
 /// drA has submitted a report on this patient.
 fn submitted(patient_name: &str, labels: &[Label], policy: Policy) -> World {
     let mut world = World::with(policy);
-    for (organisation, name, role) in [("hospA", "offA", Role::PrivacyOfficer)] {
-        let tx = world.practitioner(organisation, name, &[role], false);
-        world.ok(tx);
-    }
+    let officer = world.practitioner("hospA", "offA", &[Role::PrivacyOfficer], false);
+    world.ok(officer);
     let draft = DraftReport { record: record_call(patient_name, "report", labels) };
     let tx = world.tx(&["drA"], Call::DraftReport(draft));
     world.ok(tx);

@@ -84,9 +84,11 @@ pub(crate) fn set_guardians(host: &mut Host<'_, '_>, call: &SetGuardians) -> Don
 
 /// The patient's guardians, the sender's commitment, and whether the sender is an organisation.
 fn guardian(host: &Host<'_, '_>, id: PatientId, salt: &Hash) -> Done<(Guardians, Hash, bool)> {
-    let guardian = match identity::sender(host)? {
-        Member::Admin(_) => Guardian::Organisation(organisations::of_admin(host)?),
-        member => Guardian::Person(member.person().ok_or(Refusal::GuardianUnknown)?),
+    let member = identity::sender(host)?;
+    let guardian = if matches!(member, Member::Admin(_)) {
+        Guardian::Organisation(organisations::of_admin(host)?)
+    } else {
+        Guardian::Person(member.person().ok_or(Refusal::GuardianUnknown)?)
     };
     let set = host.get(&keys::guardians(id))?.ok_or(Refusal::GuardianUnknown)?;
     let commitment = guardian.commitment(salt);

@@ -3,6 +3,8 @@
 //! States are drawn from a seed, `EPIONE_STATES` of them (100,000 unless said); a failure prints the seed of its state.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::cast_possible_truncation, reason = "a draw from a small list")]
+#![expect(clippy::disallowed_methods, reason = "the number of states is given by the environment")]
+#![expect(clippy::disallowed_macros, reason = "says which reasons were met")]
 
 mod draw;
 #[rustfmt::skip] // long lines: the whole decision at one glance

@@ -129,7 +129,7 @@ fn many(args: &Sim, count: u64, json: bool) -> Result<Shown, CliError> {
     let shown = std::io::stderr().is_terminal();
     let progress = |summary: &Summary| {
         let every = if shown { 10 } else { (count / 20).max(1) };
-        if summary.seeds % every == 0 || summary.seeds == count {
+        if summary.seeds.is_multiple_of(every) || summary.seeds == count {
             let (seeds, failed) = (summary.seeds, summary.failures.len());
             let seconds = begun.elapsed().as_secs();
             let end = if shown && seeds < count { "\r" } else { "\n" };
