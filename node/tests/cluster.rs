@@ -340,7 +340,7 @@ fn a_peer_that_sends_rubbish_is_disconnected_and_nothing_else_happens() {
 
 #[test]
 fn slow_lanes_have_their_measure_of_jobs_and_the_rest_waits() {
-    let mut cluster = Cluster::new(4);
+    let mut cluster = Cluster::apart(4, 5, 8); // many proposals at once, too
     cluster.isolate(3);
     cluster.slow_lanes(true);
     // Many small rounds of candidates: without a measure each would be a job of its own.
