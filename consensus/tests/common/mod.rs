@@ -362,7 +362,10 @@ impl Cluster {
         };
         let new = self.nodes[i].disk.synced[before..].to_vec();
         self.tell_records(i, &new);
-        for effect in effects {
+        // Blocks arrive after all that this step decided was done, as they do from a network.
+        let (fetches, others): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::FetchBlocks { .. }));
+        for effect in others.into_iter().chain(fetches) {
             self.effect(i, effect);
         }
     }

@@ -1,0 +1,61 @@
+//! A node that cannot go on keeps saying what it waits for, and for whom; one that is idle says nothing (failures.md, O8).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use support::{Cluster, SECOND};
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn waiting(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains("waiting_for")).map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn a_stalled_node_keeps_saying_what_it_waits_for_and_an_idle_one_is_silent() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut cluster = Cluster::new(4);
+        cluster.run(60 * SECOND);
+        assert_eq!(log.waiting(), Vec::<String>::new(), "a minute without work");
+        // Two of four are out of reach: nothing can commit, and the others say so.
+        cluster.isolate(2);
+        cluster.isolate(3);
+        let tx = cluster.patient(0);
+        cluster.submit(0, tx);
+        cluster.run(60 * SECOND);
+        let early = log.waiting().len();
+        cluster.run(120 * SECOND);
+        let lines = log.waiting();
+        assert!(early >= 2 && lines.len() > early, "{} lines in a minute, {} in three", early, lines.len());
+        let last = lines.last().unwrap();
+        assert!(last.contains("INFO") && last.contains(" of 3 "), "counts what it has and needs: {last}");
+        assert!(last.contains("missing=["), "names who is missing: {last}");
+        cluster.heal();
+        cluster.run_until(300 * SECOND, |cluster| (0..4).all(|node| cluster.node(node).head().height.0 > 0));
+    });
+}
