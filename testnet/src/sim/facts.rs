@@ -1,6 +1,6 @@
 //! What a validator has bound itself to: read from its log's records and from its frames alike, to be compared.
 
-use epione_consensus::{Kind, Message, Record, SignedVote};
+use epione_consensus::{Kind, Message, NewView, PreparedCertificate, Record, Signed, SignedVote};
 use epione_types::{Hash, Signature};
 
 /// Of what kind a statement is.
@@ -18,6 +18,27 @@ pub enum Statement {
     ViewChange,
     /// A new view.
     NewView,
+}
+
+/// A quorum's word, as a record of a log has it.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// q prepared a digest.
+    Prepared(Box<PreparedCertificate>),
+    /// q asked for a view.
+    NewView(Box<Signed<NewView>>),
+}
+
+impl Proof {
+    /// What a record proves, if it does.
+    #[must_use]
+    pub fn of_record(record: &Record) -> Option<Self> {
+        match record {
+            Record::Prepared(prepared) => Some(Self::Prepared(Box::new(prepared.clone()))),
+            Record::Entered(new_view) => Some(Self::NewView(Box::new(new_view.clone()))),
+            _ => None,
+        }
+    }
 }
 
 /// A validator's one statement for a slot.

@@ -28,15 +28,15 @@ use epione_types::{BlockHeader, Certificate, Genesis, Height, Signer, TimestampM
 use super::clock::Micros;
 use super::crypto::{SimSigner, SimVerifier};
 use super::disk::{Life, Machine, SimDisk, SimStore};
-use super::facts::Fact;
+use super::facts::{Fact, Proof};
 
 /// What a process said through its ports, in order.
 #[derive(Debug)]
 pub enum Said {
     /// These facts are on disk now.
     Durable(Vec<Fact>),
-    /// A view above 0 was entered, in the log.
-    Entered(u64),
+    /// A quorum's word is in the log.
+    Proven(Proof),
     /// It has stopped voting for good, in the log.
     Halted(String),
     /// A frame, to one or to all others.
@@ -98,14 +98,14 @@ impl Wal for SimLog {
     fn append_and_sync(&mut self, records: &[Record]) -> Result<(), WalError> {
         self.log.append_and_sync(records)?;
         let facts = records.iter().flat_map(|record| Fact::of_record(self.me, record)).collect();
-        self.tape.say(Said::Durable(facts));
+        // A view is entered before anything is said in it, whatever else was synced with it.
         for record in records {
-            match record {
-                Record::Entered(new_view) => self.tape.say(Said::Entered(new_view.body.view.0)),
-                Record::Halted(halt) => self.tape.say(Said::Halted(halt.to_string())),
-                _ => {}
+            Proof::of_record(record).into_iter().for_each(|proof| self.tape.say(Said::Proven(proof)));
+            if let Record::Halted(halt) = record {
+                self.tape.say(Said::Halted(halt.to_string()));
             }
         }
+        self.tape.say(Said::Durable(facts));
         Ok(())
     }
 }

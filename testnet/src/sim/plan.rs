@@ -256,6 +256,18 @@ impl Plan {
         plan
     }
 
+    /// The plan of a seed in which somebody is Byzantine.
+    #[must_use]
+    pub fn draw_attacked(seed: u64, n: usize, heights: u64) -> Self {
+        let mut plan = Self::draw_sized(seed, n, heights);
+        if plan.actors.is_empty() && plan.faults() > 0 {
+            let random = &mut Rng::new(seed, Purpose::Plan, &[4]);
+            plan.actors.push((random.index(n), *random.pick(&ActorKind::ALL)));
+            plan.schedule.retain(|line| line.fault.kind() != End::Rot.name());
+        }
+        plan
+    }
+
     fn draw_sizes(&mut self, random: &mut Rng) {
         if random.below(REAL_SIGNATURES_ONE_IN) == 0 {
             self.scheme = Scheme::Ed25519;

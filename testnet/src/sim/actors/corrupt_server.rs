@@ -1,10 +1,10 @@
 //! Serves blocks and batches that are not what was asked for: swapped bodies, broken chains, certificates that are none.
 
 use bytes::Bytes;
-use epione_consensus::{BlocksAnswer, Message};
+use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
 use epione_node::network::Class;
 use epione_node::wire::Frame;
-use epione_types::{Batch, codec};
+use epione_types::{Batch, ValidatorIndex, codec};
 
 use super::{Actor, Stage};
 
@@ -14,7 +14,18 @@ pub(super) struct CorruptServer;
 fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnswer> {
     let blocks = answer.blocks.len();
     let at = stage.random.index(blocks);
-    match stage.random.below(9) {
+    match stage.random.below(12) {
+        // A whole chain of its own under a good certificate; one block of its own in a good chain; one body of its own.
+        9 => {
+            for block in &mut answer.blocks {
+                own_batch(block, true);
+            }
+            for at in 1..blocks {
+                answer.blocks[at].header.parent = answer.blocks[at - 1].header.hash();
+            }
+        }
+        10 => own_batch(&mut answer.blocks[at], true),
+        11 => own_batch(&mut answer.blocks[at], false),
         0 => answer.blocks[at].batch = codec::encode(&Batch::Null).into(),
         1 => {
             let other = answer.blocks[stage.random.index(blocks)].batch.clone();
@@ -36,6 +47,19 @@ fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnsw
         _ => return None, // says nothing
     }
     Some(answer)
+}
+
+/// Empties the batch, and says so in the header or not.
+fn own_batch(block: &mut FetchedBlock, told: bool) {
+    let empty = Payload::new(Batch::Proposed {
+        proposer: ValidatorIndex(0),
+        stamp: block.header.timestamp,
+        txs: Vec::new(),
+    });
+    block.batch = empty.bytes().clone();
+    if told {
+        block.header.batch_digest = empty.digest();
+    }
 }
 
 impl Actor for CorruptServer {

@@ -19,7 +19,8 @@ pub(super) struct Flooder {
 
 impl Flooder {
     fn far(stage: &mut Stage<'_>, near: u64) -> u64 {
-        match stage.random.below(6) {
+        match stage.random.below(12) {
+            6..12 => near.saturating_add(stage.random.below(2 * stage.set.params.window + 2)),
             0 => u64::MAX,
             1 => near.saturating_add(1 << 32),
             2 => near.saturating_add(1 << 33),

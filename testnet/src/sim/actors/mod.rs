@@ -10,6 +10,8 @@ mod censor;
 mod corrupt_server;
 mod equivocator;
 mod flooder;
+mod impostor;
+mod lawless_primary;
 mod liar;
 mod replayer;
 mod selective;
@@ -53,11 +55,15 @@ pub enum ActorKind {
     Twin,
     /// Serves blocks that are none.
     CorruptServer,
+    /// Signs for others, badly.
+    Impostor,
+    /// Proposes what must not be proposed.
+    LawlessPrimary,
 }
 
 impl ActorKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Silent,
         Self::Equivocator,
         Self::Selective,
@@ -69,6 +75,8 @@ impl ActorKind {
         Self::SlowPrimary,
         Self::Twin,
         Self::CorruptServer,
+        Self::Impostor,
+        Self::LawlessPrimary,
     ];
 
     /// Its name in a plan.
@@ -86,6 +94,8 @@ impl ActorKind {
             Self::SlowPrimary => "slow-primary",
             Self::Twin => "twin",
             Self::CorruptServer => "corrupt-server",
+            Self::Impostor => "impostor",
+            Self::LawlessPrimary => "lawless-primary",
         }
     }
 
@@ -102,6 +112,8 @@ impl ActorKind {
             Self::SlowPrimary => Box::new(slow_primary::SlowPrimary),
             Self::Twin => Box::<twin::Twin>::default(),
             Self::CorruptServer => Box::new(corrupt_server::CorruptServer),
+            Self::Impostor => Box::<impostor::Impostor>::default(),
+            Self::LawlessPrimary => Box::<lawless_primary::LawlessPrimary>::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use epione_node::wire::Frame;
 
 use super::{Cluster, Event, MEASURED_EVERY, PENALTY, TURN};
 use crate::sim::clock::Micros;
+use crate::sim::facts::Proof;
 use crate::sim::node::{Done, Said};
 use crate::sim::random::{Purpose, Rng};
 use crate::sim::trace::describe;
@@ -22,6 +23,9 @@ impl Cluster<'_> {
         let now_ms = one.clock.monotone_ms(now);
         let Some(process) = &mut one.process else { return };
         process.turn(now_ms, clock);
+        if honest {
+            self.checks.clock(clock);
+        }
         // Until its ledger is back where its log is, what the log holds is kept besides.
         if honest && turns.is_multiple_of(MEASURED_EVERY) && process.is_restored() {
             self.checks.keeps(node, process.driver.replica());
@@ -67,11 +71,17 @@ impl Cluster<'_> {
                     self.checks.durable(node, &facts);
                 }
             }
-            Said::Entered(view) => {
-                self.trace.note(now, 4, body, view, &[], || format!("enters view {view}"));
+            Said::Proven(proof) => {
+                if let Proof::NewView(new_view) = &proof {
+                    let view = new_view.body.view.0;
+                    self.trace.note(now, 4, body, view, &[], || format!("enters view {view}"));
+                    if honest {
+                        self.counts.add("views entered", 1);
+                        self.counts.most("highest view", view);
+                    }
+                }
                 if honest {
-                    self.counts.add("views entered", 1);
-                    self.counts.most("highest view", view);
+                    self.checks.proven(node, &proof);
                 }
             }
             Said::Halted(why) => {

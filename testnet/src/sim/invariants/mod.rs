@@ -7,6 +7,7 @@ mod agreement;
 mod applied_once;
 mod certificates;
 mod chain_links;
+mod closed_heights;
 mod durable_first;
 mod memory;
 mod monotone;
@@ -14,12 +15,14 @@ mod one_vote;
 mod permits;
 mod signatures;
 mod state_roots;
+mod time;
+mod views;
 
 use epione_consensus::{Message, Replica};
-use epione_types::{Certificate, ChainId, Receipt, ValidatorSet};
+use epione_types::{Certificate, ChainId, Receipt, TimestampMs, ValidatorSet};
 
 use super::crypto::SimVerifier;
-use super::facts::Fact;
+use super::facts::{Fact, Proof};
 use super::node::Executed;
 
 /// Holds, or why not.
@@ -41,6 +44,7 @@ pub struct Invariants {
     applied_once: applied_once::AppliedOnce,
     certificates: certificates::Certificates,
     chain_links: chain_links::ChainLinks,
+    closed_heights: closed_heights::ClosedHeights,
     durable_first: durable_first::DurableFirst,
     memory: memory::Memory,
     monotone: monotone::Monotone,
@@ -48,6 +52,8 @@ pub struct Invariants {
     permits: permits::Permits,
     signatures: signatures::Signatures,
     state_roots: state_roots::StateRoots,
+    time: time::Time,
+    views: views::Views,
     broken: Option<Broken>,
 }
 
@@ -60,6 +66,7 @@ impl Invariants {
             applied_once: applied_once::AppliedOnce::default(),
             certificates: certificates::Certificates::new(chain, set.clone(), verifier),
             chain_links: chain_links::ChainLinks::new(chain),
+            closed_heights: closed_heights::ClosedHeights::default(),
             durable_first: durable_first::DurableFirst::default(),
             memory: memory::Memory::new(set),
             monotone: monotone::Monotone::default(),
@@ -67,6 +74,8 @@ impl Invariants {
             permits: permits::Permits::default(),
             signatures: signatures::Signatures::new(verifier),
             state_roots: state_roots::StateRoots::default(),
+            time: time::Time::new(set.params.max_clock_skew_ms),
+            views: views::Views::default(),
             broken: None,
         }
     }
@@ -98,7 +107,29 @@ impl Invariants {
             self.durable_first.durable(node, fact);
             let check = self.monotone.durable(node, fact);
             self.need("monotone", check);
+            let check = self.views.durable(node, fact);
+            self.need("views", check);
+            let check = self.closed_heights.durable(node, fact);
+            self.need("closed heights", check);
         }
+    }
+
+    /// What a node's log takes for a quorum's word.
+    pub fn proven(&mut self, node: usize, proof: &Proof) {
+        let check = match proof {
+            Proof::Prepared(prepared) => self.certificates.prepared(prepared),
+            Proof::NewView(new_view) => {
+                let base = new_view.body.base().map_or(0, |certificate| certificate.height.0);
+                self.closed_heights.entered(node, new_view.body.view.0, base);
+                self.certificates.new_view(new_view)
+            }
+        };
+        self.need("certificates", check.map_err(|text| format!("node {node}: {text}")));
+    }
+
+    /// The clock of an honest node.
+    pub fn clock(&mut self, clock: TimestampMs) {
+        self.time.shows(clock);
     }
 
     /// A node sends a message.
@@ -115,14 +146,22 @@ impl Invariants {
                 self.need("monotone", check);
             }
             Message::Certificate(certificate) => self.certified(node, certificate),
+            Message::Commits(commits) => {
+                let check = self.certificates.commits(commits).map_err(|text| format!("node {node}: {text}"));
+                self.need("certificates", check);
+            }
+            Message::ViewChange(change) if change.from.get() == node => {
+                let check = self.certificates.view_change(&change.body);
+                self.need("certificates", check.map_err(|text| format!("node {node}: {text}")));
+            }
             _ => {}
         }
     }
 
     /// A node passes this certificate on, or stores it.
     pub fn certified(&mut self, node: usize, certificate: &Certificate) {
-        let check = self.certificates.seen(node, certificate);
-        self.need("certificates", check);
+        let check = self.certificates.certificate(certificate);
+        self.need("certificates", check.map_err(|text| format!("node {node}: {text}")));
         let check = self.agreement.certified(node, certificate);
         self.need("agreement", check);
     }
@@ -142,6 +181,8 @@ impl Invariants {
             self.need("chain links", check);
             let check = self.signatures.committed(header.height, &executed.payload);
             self.need("signatures", check);
+            let check = self.time.executed(header);
+            self.need("time", check);
             let check = self.permits.executed(header, &executed.payload, receipts);
             self.need("permits", check);
         }
