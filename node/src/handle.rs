@@ -28,7 +28,7 @@ use crate::ports::{Admitted, Candidate, Origin, Refused, Reply};
 use crate::validate::{Malformed, parse};
 
 /// Reads of the ledger at a time; more wait.
-const READS_MAX: usize = 32;
+pub const READS_MAX: usize = 32;
 
 /// How far a transaction must be before a call answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,13 +165,15 @@ pub(crate) struct Inner {
     pub(crate) feed: Arc<Feed>,
     pub(crate) status: watch::Receiver<Arc<DriverStatus>>,
     pub(crate) network: Network,
-    pub(crate) reads: Semaphore,
     pub(crate) stop: CancellationToken,
 }
 
 /// A running node, as seen from inside its process. Cheap to clone. While one is left, the ledger's files stay open.
 #[derive(Clone)]
-pub struct NodeHandle(Arc<Inner>);
+pub struct NodeHandle(Arc<Inner>, Reads);
+
+/// How many reads of the ledger there may be at a time through the same handle and its copies.
+type Reads = Arc<Semaphore>;
 
 impl core::fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -184,11 +186,13 @@ impl core::fmt::Debug for NodeHandle {
 
 impl NodeHandle {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(inner))
+        Self(Arc::new(inner), Arc::new(Semaphore::new(READS_MAX)))
     }
 
-    pub(crate) fn reads() -> Semaphore {
-        Semaphore::new(READS_MAX)
+    /// The same node, whose reads through this handle and its copies wait for one another alone, in turn.
+    #[must_use]
+    pub fn with_own_reads(&self, at_a_time: usize) -> Self {
+        Self(self.0.clone(), Arc::new(Semaphore::new(at_a_time)))
     }
 
     /// The agreed beginning.
@@ -312,7 +316,7 @@ impl NodeHandle {
         self.0.network.counters()
     }
 
-    /// Reads the ledger on a thread that may block; at most a few at a time.
+    /// Reads the ledger on a thread that may block; at most a few at a time, in turn.
     ///
     /// # Errors
     /// The node stops, or the store failed.
@@ -320,7 +324,7 @@ impl NodeHandle {
         &self,
         read: impl FnOnce(&Arc<Chain>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, NodeError> {
-        let _permit = self.0.reads.acquire().await.map_err(|_| NodeError::Stopping)?;
+        let _permit = self.1.acquire().await.map_err(|_| NodeError::Stopping)?;
         let ledger = self.0.ledger.clone();
         let done = tokio::task::spawn_blocking(move || read(&ledger)).await;
         done.map_err(|_| NodeError::Stopping)?.map_err(Into::into)

@@ -7,32 +7,35 @@
 //!
 //! Each validator has an equal part of the pool, for its own clients here and for what the others forward: what one correct
 //! validator takes in, all have room for, and what is taken in can be delivered within a few batches (R24). An account is a
-//! client's organisation at this node, all patients together who come by themselves, or the validator that forwarded. Patients
-//! have a quarter of their validator's part and organisations the rest. One that floods is refused while the others are
-//! served: batches take turns between accounts, then between an account's senders, each sender's transactions in their
-//! order of arrival. What is taken in stays until it is delivered or can never
-//! commit any more: until a block's time has passed `expires_at`.
+//! client's organisation at this node, a person who comes by themselves (patients mostly), or the validator that forwarded.
+//! Persons together have a quarter of their validator's part, each of them a tenth of that, and organisations the rest. One
+//! that floods is refused while the others are served: batches take turns between organisations, validators, and all persons
+//! together; then between senders or persons; each one's transactions in their order of arrival. What is taken in stays until
+//! it is delivered or can never commit any more: until a block's time has passed `expires_at`.
 //! A plain value: no clock, no lock, no I/O. Tested below.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use epione_types::id::OrgId;
+use epione_types::tx::MAX_TX_BYTES;
 use epione_types::{Params, PublicKey, TimestampMs, TxId, ValidatorIndex};
 
 use serde::{Deserialize, Serialize};
 
 use crate::validate::{Checked, expiry_fits};
 
-/// Of a validator's part, what is kept for patients, in percent.
-const PATIENTS_PERCENT: usize = 25;
+/// Of a validator's part, what is kept for persons, in percent.
+const PERSONS_PERCENT: usize = 25;
+/// Of that, what one of them may fill, in percent; one transaction at least.
+const PERSON_PERCENT: usize = 10;
 
 /// On whose behalf a client of this node comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Client {
     /// This organisation's.
     Organisation(OrgId),
-    /// Their own: patients, representatives and guests, who are counted together.
-    Patients,
+    /// Their own: a patient, representative or guest, by their id.
+    Person([u8; 16]),
 }
 
 impl From<OrgId> for Client {
@@ -58,7 +61,7 @@ pub struct Limits {
     pub txs_max: usize,
     /// Most bytes of encoded transactions, of all validators together.
     pub bytes_max: usize,
-    /// What one organisation may fill of its validator's part, in percent; all together, all but the patients' quarter.
+    /// What one organisation may fill of its validator's part, in percent; all together, all but the persons' quarter.
     pub account_percent: usize,
     /// Ids of finished transactions that are remembered, so that a late forward is not offered again.
     pub remembered: usize,
@@ -148,8 +151,42 @@ impl Usage {
     }
 }
 
-/// Waiting transactions of one account: by sender, in order of arrival.
-type Senders = Turns<PublicKey, BTreeMap<u64, TxId>>;
+/// Who takes a turn in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Organisation(OrgId),
+    Persons,
+    Peer(ValidatorIndex),
+}
+
+impl Group {
+    const fn of(account: Account) -> Self {
+        match account {
+            Account::Client(Client::Organisation(organisation)) => Self::Organisation(organisation),
+            Account::Client(Client::Person(_)) => Self::Persons,
+            Account::Peer(peer) => Self::Peer(peer),
+        }
+    }
+}
+
+/// Who takes a turn in a group's turn. A person may sign with as many keys as they like, and is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sender {
+    Key(PublicKey),
+    Person([u8; 16]),
+}
+
+impl Sender {
+    fn of(entry: &Entry) -> Self {
+        match entry.account {
+            Account::Client(Client::Person(person)) => Self::Person(person),
+            Account::Client(Client::Organisation(_)) | Account::Peer(_) => Self::Key(*entry.tx.sender()),
+        }
+    }
+}
+
+/// Waiting transactions of one group: by sender, in order of arrival.
+type Senders = Turns<Sender, BTreeMap<u64, TxId>>;
 
 /// Queues that take turns: whoever was served goes to the back.
 #[derive(Debug)]
@@ -196,11 +233,12 @@ pub struct Pool {
     arrivals: u64,
     by_arrival: BTreeMap<u64, TxId>,
     by_expiry: BTreeSet<(TimestampMs, TxId)>,
-    waiting: Turns<Account, Senders>,
+    waiting: Turns<Group, Senders>,
     waiting_usage: Usage,
     usage: BTreeMap<Account, Usage>,
-    /// Of all organisations together.
+    /// Of all organisations together, and of all persons.
     organisations: Usage,
+    persons: Usage,
     checking: usize,
     /// What was finished of late; the oldest are forgotten first.
     finished: HashMap<TxId, Known>,
@@ -223,6 +261,7 @@ impl Pool {
             waiting_usage: Usage::default(),
             usage: BTreeMap::new(),
             organisations: Usage::default(),
+            persons: Usage::default(),
             checking: 0,
             finished: HashMap::new(),
             finished_order: VecDeque::new(),
@@ -237,7 +276,7 @@ impl Pool {
     pub fn reserve(&mut self, account: Account, bytes: usize) -> Result<(), Full> {
         let part = |all: usize| all / self.validators;
         let share = |all: usize, percent| part(all) / 100 * percent + part(all) % 100 * percent / 100;
-        let patients = |all: usize| share(all, PATIENTS_PERCENT);
+        let persons = |all: usize| share(all, PERSONS_PERCENT);
         let (txs_max, bytes_max) = (self.limits.txs_max, self.limits.bytes_max);
         let own = self.usage.get(&account).copied().unwrap_or_default();
         let within = |usage: Usage, what, most: &dyn Fn(usize) -> usize| {
@@ -245,13 +284,19 @@ impl Pool {
         };
         match account {
             Account::Client(Client::Organisation(_)) => {
-                let rest = |all| part(all) - patients(all);
+                let rest = |all| part(all) - persons(all);
                 within(self.organisations, "mempool for organisations", &rest)?;
                 let one = |all| share(all, self.limits.account_percent);
                 within(own, "organisation's share of the mempool", &one)?;
                 self.organisations.add(bytes);
             }
-            Account::Client(Client::Patients) => within(own, "patients' share of the mempool", &patients)?,
+            Account::Client(Client::Person(_)) => {
+                within(self.persons, "mempool for persons", &persons)?;
+                let one = |all: usize, least: usize| (persons(all) * PERSON_PERCENT / 100).max(least);
+                let (txs_max, bytes_max) = (one(txs_max, 1), one(bytes_max, MAX_TX_BYTES));
+                own.fits("person's share of the mempool", bytes, txs_max, bytes_max)?;
+                self.persons.add(bytes);
+            }
             Account::Peer(_) => within(own, "validator's part of the mempool", &part)?,
         }
         self.usage.entry(account).or_default().add(bytes);
@@ -266,8 +311,10 @@ impl Pool {
     }
 
     fn give_back(&mut self, account: Account, bytes: usize) {
-        if matches!(account, Account::Client(Client::Organisation(_))) {
-            self.organisations.remove(bytes);
+        match account {
+            Account::Client(Client::Organisation(_)) => self.organisations.remove(bytes),
+            Account::Client(Client::Person(_)) => self.persons.remove(bytes),
+            Account::Peer(_) => {}
         }
         if let Some(own) = self.usage.get_mut(&account) {
             own.remove(bytes);
@@ -304,25 +351,26 @@ impl Pool {
         }
     }
 
-    fn enqueue(waiting: &mut Turns<Account, Senders>, usage: &mut Usage, entry: &Entry) {
-        let queue = waiting.queue(entry.account).queue(*entry.tx.sender());
+    fn enqueue(waiting: &mut Turns<Group, Senders>, usage: &mut Usage, entry: &Entry) {
+        let queue = waiting.queue(Group::of(entry.account)).queue(Sender::of(entry));
         if queue.insert(entry.arrival, entry.tx.id()).is_none() {
             usage.add(entry.tx.signed.encoded_len());
         }
     }
 
-    fn dequeue(waiting: &mut Turns<Account, Senders>, usage: &mut Usage, entry: &Entry) {
-        let Some(senders) = waiting.queues.get_mut(&entry.account) else { return };
-        let Some(queue) = senders.queues.get_mut(entry.tx.sender()) else { return };
+    fn dequeue(waiting: &mut Turns<Group, Senders>, usage: &mut Usage, entry: &Entry) {
+        let (group, sender) = (Group::of(entry.account), Sender::of(entry));
+        let Some(senders) = waiting.queues.get_mut(&group) else { return };
+        let Some(queue) = senders.queues.get_mut(&sender) else { return };
         if queue.remove(&entry.arrival).is_none() {
             return;
         }
         usage.remove(entry.tx.signed.encoded_len());
         if queue.is_empty() {
-            senders.remove(entry.tx.sender());
+            senders.remove(&sender);
         }
         if senders.queues.is_empty() {
-            waiting.remove(&entry.account);
+            waiting.remove(&group);
         }
     }
 
@@ -358,7 +406,7 @@ impl Pool {
         PoolSize { txs: self.entries.len(), bytes, checking: self.checking }
     }
 
-    /// Cuts a batch: accounts take turns, within an account its senders. Takes only what may stand in a batch with this stamp.
+    /// Cuts a batch: groups take turns, within a group its senders. Takes only what may stand in a batch with this stamp.
     pub fn cut(
         &mut self,
         stamp: TimestampMs,
@@ -396,9 +444,9 @@ impl Pool {
 
     /// The transaction whose turn it is; moves the turn on.
     fn next(&mut self) -> Option<TxId> {
-        let account = self.waiting.order.pop_front()?;
-        self.waiting.order.push_back(account);
-        let senders = self.waiting.queues.get_mut(&account)?;
+        let group = self.waiting.order.pop_front()?;
+        self.waiting.order.push_back(group);
+        let senders = self.waiting.queues.get_mut(&group)?;
         let sender = senders.order.pop_front()?;
         senders.order.push_back(sender);
         senders.queues.get(&sender)?.values().next().copied()
@@ -521,7 +569,9 @@ mod tests {
     }
     const CLINIC: Account = clinic(1);
     const FLOODER: Account = clinic(2);
-    const PATIENTS: Account = Account::Client(Client::Patients);
+    const fn person(number: u8) -> Account {
+        Account::Client(Client::Person([number; 16]))
+    }
 
     fn pool(limits: Limits) -> Pool {
         Pool::new(limits, 1)
@@ -606,31 +656,45 @@ mod tests {
     }
 
     #[test]
-    fn patients_share_a_quarter_which_nobody_else_takes() {
-        let limits = Limits { txs_max: 40, account_percent: 100, ..Limits::default() };
-        let (orgs, patients) = (30, 10);
+    fn persons_share_a_quarter_which_nobody_else_takes_and_none_of_them_alone() {
+        let limits = Limits { txs_max: 80, account_percent: 100, ..Limits::default() };
+        let (orgs, persons, one) = (60, 20, 2);
         let mut pool = pool(limits);
         assert_eq!((0..100).filter(|_| pool.reserve(FLOODER, 1).is_ok()).count(), orgs);
-        assert_eq!((0..100).filter(|_| pool.reserve(PATIENTS, 1).is_ok()).count(), patients);
-        let full = pool.reserve(PATIENTS, 1).unwrap_err();
-        assert_eq!((full.what, full.limit), ("patients' share of the mempool", patients));
-        pool.release(PATIENTS, 1);
+        assert_eq!((0..100).filter(|_| pool.reserve(person(0), 1).is_ok()).count(), one);
+        let full = pool.reserve(person(0), 1).unwrap_err();
+        assert_eq!((full.what, full.limit), ("person's share of the mempool", one));
+        assert_eq!((2..102).filter(|i| pool.reserve(person(i / 2), 1).is_ok()).count(), persons - one);
+        let full = pool.reserve(person(101), 1).unwrap_err();
+        assert_eq!((full.what, full.limit), ("mempool for persons", persons));
+        pool.release(person(0), 1);
         assert!(pool.reserve(FLOODER, 1).is_err(), "their room stays theirs");
-        assert!(pool.reserve(PATIENTS, 1).is_ok());
+        assert!(pool.reserve(person(101), 1).is_ok());
         pool.release(FLOODER, 1);
-        assert!(pool.reserve(PATIENTS, 1).is_err(), "and the organisations' theirs");
+        assert!(pool.reserve(person(0), 1).is_err(), "and the organisations' theirs");
         assert!(pool.reserve(CLINIC, 1).is_ok());
     }
 
     #[test]
-    fn all_patients_together_have_one_turn_and_take_turns_in_it() {
+    fn a_person_has_room_for_a_transaction_in_the_smallest_part() {
+        let mut pool = Pool::new(Limits { txs_max: 400, bytes_max: 100 * 4 * MAX_TX_BYTES, ..Limits::default() }, 100);
+        assert!(pool.reserve(person(1), MAX_TX_BYTES).is_ok());
+        assert_eq!(pool.reserve(person(2), 1).unwrap_err().limit, 1);
+        pool.release(person(1), MAX_TX_BYTES);
+        assert!(pool.reserve(person(2), 1).is_ok());
+    }
+
+    #[test]
+    fn all_persons_together_have_one_turn_and_take_turns_in_it() {
         let mut pool = pool(Limits::default());
-        let many: Vec<Checked> = (0..9).map(|i| checked(&key(1), i, 500)).collect();
+        // Nobody gets more turns by more keys.
+        let many: Vec<Checked> = (0..9).map(|i| checked(&key(10 + i), i.into(), 500)).collect();
         let other = checked(&key(2), 100, 500);
         let clinics: Vec<Checked> = (0..9).map(|i| checked(&key(3), 200 + i, 500)).collect();
-        for tx in many.iter().chain([&other]) {
-            take(&mut pool, tx, PATIENTS, 0).unwrap();
+        for tx in &many {
+            take(&mut pool, tx, person(1), 0).unwrap();
         }
+        take(&mut pool, &other, person(2), 0).unwrap();
         for tx in &clinics {
             take(&mut pool, tx, CLINIC, 0).unwrap();
         }

@@ -25,7 +25,7 @@ const CONFIG: WalConfig = WalConfig { segment_bytes: 16 << 20, append_bytes_max:
 const PIECE_BYTES: usize = 8 << 20;
 
 /// Version of [`Record`].
-pub const RECORD_VERSION: u16 = 1;
+pub const RECORD_VERSION: u16 = 2;
 /// Longest record, in bytes: version, client, transaction.
 pub const RECORD_BYTES_MAX: usize = 2 + 4 + OrgId::LEN + MAX_TX_BYTES;
 
@@ -219,12 +219,12 @@ mod tests {
         assert!(!log.append(txs[2..].iter().map(|tx| (client, tx))), "not durable, and it says so");
         disk.heal();
         assert!(log.append(txs[2..].iter().map(|tx| (client, tx))));
-        let live = [(client, txs[1].signed.clone()), (Client::Patients, txs[2].signed.clone())];
+        let live = [(client, txs[1].signed.clone()), (Client::Person([3; 16]), txs[2].signed.clone())];
         log.compact(&live, log.end());
         let (_, held) = PoolLog::open(log.close()).unwrap();
         // Only whole files go; what comes back too often is recognised at the door.
         assert!(held.contains(&(client, txs[1].signed.clone())));
-        assert!(held.contains(&(Client::Patients, txs[2].signed.clone())));
+        assert!(held.contains(&(Client::Person([3; 16]), txs[2].signed.clone())));
     }
 
     #[test]
@@ -238,9 +238,9 @@ mod tests {
         let (done, live, later, lost) = (tx(1), tx(2), tx(3), tx(4));
         let disk = MemoryDisk::new();
         let (mut log, _) = PoolLog::open_with(disk.clone(), files).unwrap();
-        let append = |log: &mut PoolLog<_>, tx| log.append([(Client::Patients, tx)].into_iter());
+        let append = |log: &mut PoolLog<_>, tx| log.append([(Client::Person([3; 16]), tx)].into_iter());
         assert!([&done, &live].into_iter().all(|tx| append(&mut log, tx)));
-        let (snapshot, from) = ([(Client::Patients, live.signed.clone())], log.end());
+        let (snapshot, from) = ([(Client::Person([3; 16]), live.signed.clone())], log.end());
         assert!(append(&mut log, &later));
         disk.fail_after(0);
         assert!(!append(&mut log, &lost));
@@ -274,15 +274,15 @@ mod tests {
         let tx = checked(&key(1), 1, 50);
         let disk = MemoryDisk::new();
         let (mut log, _) = PoolLog::open(disk.clone()).unwrap();
-        assert!(log.append([(Client::Patients, &tx)].into_iter()));
-        let good = Record::new(Client::Patients, tx.signed.clone());
-        let later = Record { version: 2, ..good.clone() }.encode();
+        assert!(log.append([(Client::Person([3; 16]), &tx)].into_iter()));
+        let good = Record::new(Client::Person([3; 16]), tx.signed.clone());
+        let later = Record { version: RECORD_VERSION + 1, ..good.clone() }.encode();
         let strange = [&good.encode()[..], &[0]].concat();
         let former = codec::encode(&(OrgId([1; 16]), &tx.signed));
         assert!(log.write(&[later, strange, former, Vec::new()]));
-        assert!(log.append([(Client::Patients, &tx)].into_iter()));
+        assert!(log.append([(Client::Person([3; 16]), &tx)].into_iter()));
         let (log, held) = PoolLog::open(log.close()).unwrap();
-        assert_eq!(held, [(Client::Patients, tx.signed.clone()), (Client::Patients, tx.signed.clone())]);
+        assert_eq!(held, [(Client::Person([3; 16]), tx.signed.clone()), (Client::Person([3; 16]), tx.signed.clone())]);
         assert_eq!(log.unreadable(), 4);
     }
 

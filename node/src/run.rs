@@ -290,7 +290,6 @@ impl Node {
             feed,
             status: published,
             network: network.clone(),
-            reads: NodeHandle::reads(),
             stop: stop.clone(),
         });
         info!(address = %network.listen_address(), "listening for validators");

@@ -155,7 +155,7 @@ fn records_of_the_durable_pool_keep_their_bytes() {
     let mut golden = Golden::new("pool_log.txt", "Records of the durable mempool");
     writeln!(golden.text, "version {RECORD_VERSION}").unwrap();
     for (name, client) in
-        [("an organisation's", Client::Organisation(OrgId([7; 16]))), ("a patient's", Client::Patients)]
+        [("an organisation's", Client::Organisation(OrgId([7; 16]))), ("a person's", Client::Person([8; 16]))]
     {
         let record = Record::new(client, tx());
         assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "{name} reads back");

@@ -7,7 +7,8 @@
 //! It stands before the message is even read. What passes carries a [`Caller`]; a service has no other way to learn who
 //! calls, so one that is not behind the door fails closed. A caller's room is taken while somebody holds the [`Caller`]:
 //! a call for as long as it runs, a stream for as long as it lasts. Room is counted by organisation, so one that floods
-//! is refused while the others are served; whoever has no organisation counts alone.
+//! is refused while the others are served. Whoever has no organisation, a patient mostly, has a little room of their own, and
+//! all of them together a quarter. Operators have a door to themselves.
 //! Tested below and by `tests/rpc/`.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +21,6 @@ use std::time::Duration;
 use epione_chaincode::identity::Member;
 use epione_chaincode::read;
 use epione_client::{auth, tx};
-use epione_types::id::OrgId;
 use epione_types::{PublicKey, TimestampMs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ const BAD_ADDRESSES_MAX: usize = 4_096;
 const GOOD_TOKENS_MAX: usize = 4_096;
 /// Of a call's deadline, kept for the answer's way back: at most this, and at most a tenth.
 const WAY_BACK: Duration = Duration::from_millis(100);
+/// Of all calls, the part that is kept for persons: one in so many.
+const PERSONS_OF: usize = 4;
 
 /// Whoever passed the door.
 #[derive(Debug)]
@@ -60,34 +62,23 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whose share of the mempool is used.
+    /// Whose share of the mempool is used, and of this node's room.
     pub(super) const fn client(&self) -> Client {
-        match Party::of(self.member) {
-            Party::Organisation(organisation) => Client::Organisation(organisation),
-            Party::Person(_) => Client::Patients,
-        }
+        client_of(self.member)
     }
 }
 
-/// Whose calls are counted together: an organisation's; a patient, representative or guest counts alone, by their own id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Party {
-    Organisation(OrgId),
-    Person([u8; 16]),
-}
-
-impl Party {
-    const fn of(member: Member) -> Self {
-        match member {
-            Member::Admin(organisation)
-            | Member::Practitioner(organisation, _)
-            | Member::Device(organisation, _) => Self::Organisation(organisation),
-            Member::Patient(id) => Self::Person(id.0),
-            Member::Representative(id) => Self::Person(id.0),
-            Member::Guest(id) => Self::Person(id.0),
-            // Never a caller: the state does not name whose such a key was.
-            Member::Retired => Self::Person([0; 16]),
-        }
+/// On whose behalf a member calls: their organisation's; a patient, representative or guest by themselves.
+const fn client_of(member: Member) -> Client {
+    match member {
+        Member::Admin(organisation)
+        | Member::Practitioner(organisation, _)
+        | Member::Device(organisation, _) => Client::Organisation(organisation),
+        Member::Patient(id) => Client::Person(id.0),
+        Member::Representative(id) => Client::Person(id.0),
+        Member::Guest(id) => Client::Person(id.0),
+        // Never a caller: the state does not name whose such a key was.
+        Member::Retired => Client::Person([0; 16]),
     }
 }
 
@@ -106,17 +97,58 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, RpcE
 #[derive(Debug)]
 struct Room {
     door: Arc<Door>,
-    party: Party,
+    client: Client,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut book = self.door.book();
-        if let Some(open) = book.open.get_mut(&self.party) {
-            *open -= 1;
-            if *open == 0 {
-                book.open.remove(&self.party);
+        self.door.book().open.leave(self.client);
+    }
+}
+
+/// Calls under way.
+#[derive(Debug, Default)]
+struct Open {
+    by_client: HashMap<Client, usize>,
+    organisations: usize,
+    persons: usize,
+}
+
+impl Open {
+    /// All of a client's kind.
+    const fn kind(&mut self, client: Client) -> &mut usize {
+        match client {
+            Client::Organisation(_) => &mut self.organisations,
+            Client::Person(_) => &mut self.persons,
+        }
+    }
+
+    /// One more, if the client has room for it and its kind too: persons together cannot crowd out organisations, nor
+    /// these the persons.
+    fn enter(&mut self, client: Client, limits: &Limits) -> Result<(), RpcError> {
+        let persons_max = limits.calls_max / PERSONS_OF;
+        let (all_max, own_max) = match client {
+            Client::Organisation(_) => (limits.calls_max - persons_max, limits.calls_per_organisation_max),
+            Client::Person(_) => (persons_max, limits.calls_per_person_max),
+        };
+        let (all, own) = (*self.kind(client), self.by_client.get(&client).copied().unwrap_or_default());
+        for (open, limit) in [(own, own_max), (all, all_max)] {
+            if open >= limit {
+                return Err(RpcError::TooMany { what: "calls", open, limit });
+            }
+        }
+        *self.kind(client) += 1;
+        *self.by_client.entry(client).or_default() += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, client: Client) {
+        *self.kind(client) -= 1;
+        if let Some(own) = self.by_client.get_mut(&client) {
+            *own -= 1;
+            if *own == 0 {
+                self.by_client.remove(&client);
             }
         }
     }
@@ -125,7 +157,7 @@ impl Drop for Room {
 #[derive(Debug, Default)]
 struct Book {
     /// Calls under way.
-    open: HashMap<Party, usize>,
+    open: Open,
     /// Tokens of members whose signature was verified, and in which order.
     good: HashMap<Arc<str>, auth::Caller>,
     good_order: VecDeque<Arc<str>>,
@@ -170,7 +202,9 @@ impl Door {
         deadline: Instant,
     ) -> Result<Caller, RpcError> {
         let of_all = self.calls.clone().try_acquire_owned();
-        let of_all = of_all.map_err(|_| self.too_many(self.limits.calls_max, self.limits.calls_max))?;
+        let calls_max = self.limits.calls_max;
+        let of_all =
+            of_all.map_err(|_| RpcError::TooMany { what: "calls", open: calls_max, limit: calls_max })?;
         let place = from.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |from| network_of(from.address));
         let token = bearer(headers)?;
         let now = tx::now();
@@ -197,21 +231,10 @@ impl Door {
         if known.is_none() {
             self.remember(token, shown, now);
         }
-        let party = Party::of(member);
-        let mut book = self.book();
-        let open = book.open.entry(party).or_default();
-        if *open >= self.limits.calls_per_account_max {
-            let open = *open;
-            return Err(self.too_many(open, self.limits.calls_per_account_max));
-        }
-        *open += 1;
-        drop(book);
-        let room = Room { door: self.clone(), party, _of_all: of_all };
+        let client = client_of(member);
+        self.book().open.enter(client, &self.limits)?;
+        let room = Room { door: self.clone(), client, _of_all: of_all };
         Ok(Caller { key, member, deadline, _room: room })
-    }
-
-    const fn too_many(&self, open: usize, limit: usize) -> RpcError {
-        RpcError::TooMany { what: "calls", open, limit }
     }
 
     /// A token that is not known to be a member's.
@@ -360,22 +383,42 @@ fn timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use epione_types::id::{LinkId, PatientId, PractitionerId, RepresentativeId};
+    use epione_types::id::{LinkId, OrgId, PatientId, PractitionerId, RepresentativeId};
 
     #[test]
     fn an_organisation_counts_as_one_and_a_person_alone() {
         let id = [7; 16];
-        let house = Party::of(Member::Admin(OrgId(id)));
-        assert_eq!(house, Party::of(Member::Practitioner(OrgId(id), PractitionerId([1; 16]))));
-        let anna = Party::of(Member::Patient(PatientId(id)));
+        let house = client_of(Member::Admin(OrgId(id)));
+        assert_eq!(house, client_of(Member::Practitioner(OrgId(id), PractitionerId([1; 16]))));
+        let anna = client_of(Member::Patient(PatientId(id)));
         assert_ne!(anna, house, "an id like the organisation's is nobody's way into its share");
         for other in [
             Member::Patient(PatientId([8; 16])),
             Member::Representative(RepresentativeId([9; 16])),
             Member::Guest(LinkId([1; 16])),
         ] {
-            assert_ne!(Party::of(other), anna);
+            assert_ne!(client_of(other), anna);
         }
+    }
+
+    #[test]
+    fn persons_together_have_a_quarter_and_organisations_the_rest() {
+        let limits =
+            Limits { calls_max: 16, calls_per_organisation_max: 8, calls_per_person_max: 2, ..Limits::default() };
+        let mut open = Open::default();
+        let mut enter = |client, times: usize| (0..times).filter(|_| open.enter(client, &limits).is_ok()).count();
+        let (house, clinic) = (Client::Organisation(OrgId([1; 16])), Client::Organisation(OrgId([2; 16])));
+        let [anna, bert, carl] = [1, 2, 3].map(|id| Client::Person([id; 16]));
+        assert_eq!([enter(anna, 9), enter(bert, 9), enter(carl, 9)], [2, 2, 0]);
+        assert_eq!([enter(house, 9), enter(clinic, 9)], [8, 4]);
+        open.leave(anna);
+        open.leave(house);
+        assert!(open.enter(house, &limits).is_ok() && open.enter(carl, &limits).is_ok());
+        assert!(open.enter(anna, &limits).is_err());
+        for client in [anna, bert, bert, carl].into_iter().chain([house; 8]).chain([clinic; 4]) {
+            open.leave(client);
+        }
+        assert!(open.by_client.is_empty() && (open.organisations, open.persons) == (0, 0));
     }
 
     #[test]

@@ -67,6 +67,11 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const HEADERS_MAX: u32 = 8 << 10;
 /// How long a stop waits for connections to end.
 const GRACE: Duration = Duration::from_secs(3);
+/// Reads of the ledger at a time for subscribers, each of whom reads page by page: who reads it all has others wait for a page
+/// at most, and no call waits at all.
+const SUBSCRIBERS_READS: usize = 4;
+/// Those of the operators' address: asked most when the node is crowded.
+const OPERATORS_READS: usize = 4;
 
 /// Services on the clinics' address, by name.
 const PUBLIC_SERVICES: &[&str] = &[
@@ -88,8 +93,10 @@ pub struct Limits {
     pub streams_per_connection_max: u32,
     /// Calls and streams of all callers; more are refused.
     pub calls_max: usize,
-    /// Those of one organisation, or of a caller without one.
-    pub calls_per_account_max: usize,
+    /// Those of one organisation. All together have three quarters of all.
+    pub calls_per_organisation_max: usize,
+    /// Those of a caller without one: a patient, representative or guest. All together have the other quarter.
+    pub calls_per_person_max: usize,
     /// Bad tokens from one address in 10 s; then new ones are refused unseen.
     pub bad_tokens_max: u32,
     /// Transactions without an answer on one stream; then it is not read.
@@ -116,7 +123,8 @@ impl Default for Limits {
             connections_max: 1_024,
             streams_per_connection_max: 256,
             calls_max: 4_096,
-            calls_per_account_max: 512,
+            calls_per_organisation_max: 512,
+            calls_per_person_max: 16,
             bad_tokens_max: 100,
             in_flight_max: 2_048,
             in_flight_bytes_max: 1 << 20,
@@ -177,9 +185,11 @@ impl Server {
         // Asked most when the node is not well.
         reporter.set_service_status(operator_api::SERVICE_NAME, ServingStatus::Serving).await;
         let door = Door::new(node.clone(), limits.clone(), stop.clone());
+        let back_door =
+            Door::new(node.with_own_reads(OPERATORS_READS), limits.clone(), stop.clone());
         macro_rules! serve {
-            ($api:ident :: $server:ident, $service:expr) => {
-                door.guard(
+            ($door:ident, $api:ident :: $server:ident, $service:expr) => {
+                $door.guard(
                     $api::$server::new($service)
                         .max_decoding_message_size(REQUEST_BYTES_MAX)
                         .max_encoding_message_size(ANSWER_BYTES_MAX),
@@ -187,25 +197,26 @@ impl Server {
             };
         }
         let submission = submission::Submission::new(node.clone(), limits.clone(), stop.clone());
-        let events = event::Events { node: node.clone(), limits: limits.clone(), stop: stop.clone() };
+        let subscribers = node.with_own_reads(SUBSCRIBERS_READS);
+        let events = event::Events { node: subscribers, limits: limits.clone(), stop: stop.clone() };
         let public = transport(grpc, &limits)?
             .add_service(health.clone())
             .add_service(reflection()?.build_v1()?)
             .add_service(reflection()?.build_v1alpha()?)
-            .add_service(serve!(submission_api::SubmissionServiceServer, submission))
-            .add_service(serve!(identity_api::IdentityServiceServer, identity::Identity(node.clone())))
-            .add_service(serve!(record_api::RecordServiceServer, record::Records(node.clone())))
-            .add_service(serve!(consent_api::ConsentServiceServer, consent::Consent(node.clone())))
-            .add_service(serve!(audit_api::AuditServiceServer, audit::Audit(node.clone())))
-            .add_service(serve!(ledger_api::LedgerServiceServer, ledger::Ledger(node.clone())))
-            .add_service(serve!(event_api::EventServiceServer, events));
+            .add_service(serve!(door, submission_api::SubmissionServiceServer, submission))
+            .add_service(serve!(door, identity_api::IdentityServiceServer, identity::Identity(node.clone())))
+            .add_service(serve!(door, record_api::RecordServiceServer, record::Records(node.clone())))
+            .add_service(serve!(door, consent_api::ConsentServiceServer, consent::Consent(node.clone())))
+            .add_service(serve!(door, audit_api::AuditServiceServer, audit::Audit(node.clone())))
+            .add_service(serve!(door, ledger_api::LedgerServiceServer, ledger::Ledger(node.clone())))
+            .add_service(serve!(door, event_api::EventServiceServer, events));
         let since = Instant::now();
         let operators = operator::Operator { node: node.clone(), since };
         let operators = transport(grpc, &limits)?
             .add_service(health)
             .add_service(reflection()?.build_v1()?)
             .add_service(reflection()?.build_v1alpha()?)
-            .add_service(serve!(operator_api::OperatorServiceServer, operators));
+            .add_service(serve!(back_door, operator_api::OperatorServiceServer, operators));
         let stopping = stop.clone();
         let bounds = listen::Bounds {
             connections_max: limits.connections_max,

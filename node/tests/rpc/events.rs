@@ -199,7 +199,7 @@ async fn a_silent_ledger_still_gives_signs_of_life_and_old_streams_end() {
 async fn a_subscriber_that_does_not_read_is_cut_off_and_told_where_to_go_on() {
     // Room for one call: that it is free again shows that the subscriber was cut off.
     let limits =
-        Limits { slow_max: Duration::from_millis(50), calls_per_account_max: 1, ..Limits::default() };
+        Limits { slow_max: Duration::from_millis(50), calls_per_organisation_max: 1, ..Limits::default() };
     let world = World::empty(limits).await;
     let client = world.client("hospital0.admin");
     let (sink, mut answers) = client.submit_stream(epione_client::Wait::Committed, 1_000);

@@ -105,7 +105,9 @@ impl Cluster<'_> {
         }
         let patient = signers.first().is_some_and(|sender| sender.starts_with("patient"));
         let organisation = workload::organisation(self.clients[client].hospital());
-        let account = Account::Client(if patient { mempool::Client::Patients } else { organisation.into() });
+        let person = tx.signatures.first().and_then(|one| one.public_key.0.first_chunk().copied());
+        let client = person.filter(|_| patient).map_or_else(|| organisation.into(), mempool::Client::Person);
+        let account = Account::Client(client);
         let id = tx.id();
         self.oracle.made(Submission {
             tx,
