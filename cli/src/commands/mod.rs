@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Patient(command) => identity::patient(command).await,
         Command::Record(command) => record::run(command).await,
         Command::Consent(command) => consent::run(command).await,
-        Command::Access(command) => access::run(command).await,
+        Command::Access(command) => access::run(command, json).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
         Command::Demo(args) => demo::run(args).await,
