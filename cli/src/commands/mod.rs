@@ -95,6 +95,10 @@ pub(crate) fn hint(refusal: Refusal) -> &'static str {
             Refusal::AuthElementMissing,
             "; a grant outside treatment, payment and operations needs --until, --policy and --document",
         ),
+        (Refusal::BadState, "; docs/state-machines.md says what may be done where"),
+        (Refusal::VersionConflict, "; somebody was faster: read the record again"),
+        (Refusal::ViewerSetChanged, "; the author changed the report or its viewers: review it again"),
+        (Refusal::RetentionHold, "; the custodian's privacy officer says until when"),
         (Refusal::TooManyDenials, "; this requester was denied too often within the hour"),
     ];
     HINTS.iter().find(|(about, _)| *about == refusal).map_or("", |(_, hint)| hint)
