@@ -196,6 +196,36 @@ pub fn member(key: &PublicKey) -> Key<Member> {
     Key::new(&[b"key/", key.as_bytes()])
 }
 
+/// All keys that ever were somebody's.
+pub(crate) fn members() -> KeyRange<Member> {
+    KeyRange::all(&[b"key/"])
+}
+
+/// All patients.
+pub(crate) fn patients() -> KeyRange<Patient> {
+    KeyRange::all(&[b"pat/"])
+}
+
+/// All records.
+pub(crate) fn records() -> KeyRange<Record> {
+    KeyRange::all(&[b"rec/"])
+}
+
+/// All reports.
+pub(crate) fn reports() -> KeyRange<Report> {
+    KeyRange::all(&[b"rpt/"])
+}
+
+/// All requests for access.
+pub(crate) fn access_requests_of_all() -> KeyRange<AccessRequest> {
+    KeyRange::all(&[b"arq/"])
+}
+
+/// All emergency overrides.
+pub(crate) fn emergencies_of_all() -> KeyRange<Override> {
+    KeyRange::all(&[b"ovr/"])
+}
+
 /// An organisation.
 #[must_use]
 pub fn organisation(id: OrgId) -> Key<Organisation> {

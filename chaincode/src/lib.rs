@@ -22,6 +22,7 @@ pub mod consent;
 pub mod governance;
 pub mod host;
 pub mod identity;
+pub mod invariants;
 pub mod keys;
 pub mod links;
 pub mod machine;

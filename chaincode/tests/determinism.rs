@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use epione_chaincode::host::Entry;
 use epione_chaincode::{DecodedTx, State, StateError, execute_block, keys};
-use epione_types::call::{Call, Grantee, RegisterRecord, Rule};
+use epione_types::call::*;
 use epione_types::codes::{Label, Purpose, Role};
 use epione_types::{Domain, codec};
 use proptest::prelude::*;
@@ -92,10 +92,99 @@ fn busy_block(world: &mut World) -> Vec<DecodedTx> {
     txs
 }
 
+/// The same, and of every contract what it does beyond.
+fn busier_block(world: &mut World) -> Vec<DecodedTx> {
+    let mut txs = busy_block(world);
+    let anna = patient("anna");
+    let viewers = vec![Viewer { grant: grant("v"), to: Grantee::Org(org("hospC")), until: None }];
+    let report = DraftReport { record: record_call("anna", "report", &[]) };
+    let approve = ApproveReport {
+        record: record("report"),
+        commitment: body("report").commitment,
+        viewers_hash: viewers_hash(&viewers),
+        document: None,
+    };
+    let supersede = SupersedeRecord {
+        record: record("anna1"),
+        version: 1,
+        role: Role::Physician,
+        category: epione_types::codes::Category::Lab,
+        labels: vec![],
+        service_month: Month::new(2026, 3).unwrap(),
+        body: body("second"),
+        minor_consented: false,
+    };
+    let link = CreateGuestLink {
+        link: epione_types::id::LinkId(id16("link")),
+        patient: anna,
+        record: record("anna1"),
+        key: key("link"),
+        grant: grant("link"),
+        until: epione_types::TimestampMs(world.now + 24 * HOUR),
+        max_uses: 2,
+        document: None,
+    };
+    let request = RequestAccess {
+        request: epione_types::id::AccessRequestId(id16("q")),
+        patient: anna,
+        rule: permit(person("hospB", "drB2")),
+        message: None,
+        expires_at: epione_types::TimestampMs(world.now + 24 * HOUR),
+    };
+    let guardians = ["gus1", "gus2"]
+        .map(|name| Guardian::Person(Person::Patient(patient(name))).commitment(&hash(name)))
+        .to_vec();
+    let recover = StartRecovery { patient: anna, key: key("lost"), salt: hash("gus1") };
+    let action =
+        ProposalAction::SetConstant { constant: epione_types::codes::PolicyConstant::LinkMs, value: HOUR };
+    let propose = Propose { proposal: epione_types::id::ProposalId(id16("p")), action };
+    let out = SetOptOut { patient: anna, grant: grant("out"), keep_permits: false, document: None };
+    let review = ReviewOverride {
+        patient: patient("karl"),
+        height: epione_types::Height(world.height),
+        organisation: org("hospB"),
+        practitioner: practitioner("drB"),
+        verdict: epione_types::codes::Verdict::Ok,
+        text_commitment: None,
+    };
+    let calls: Vec<(&[&str], Call)> = vec![
+        (&["drA"], Call::DraftReport(report)),
+        (
+            &["drA"],
+            Call::SubmitReport(SubmitReport { record: record("report"), body: body("report"), viewers }),
+        ),
+        (&["anna"], Call::ApproveReport(approve)),
+        (&["drA"], Call::SupersedeRecord(supersede)),
+        (&["anna", "link"], Call::CreateGuestLink(link)),
+        (&["drB2"], Call::RequestAccess(request)),
+        (&["anna"], Call::SetGuardians(SetGuardians { guardians, threshold: 2 })),
+        (&["gus1", "lost"], Call::StartRecovery(recover)),
+        (&["hospA.admin0"], Call::Propose(propose)),
+        (&["anna"], Call::SetOptOut(out)),
+        (&["regB", "anna"], Call::LinkCare(LinkCare { patient: anna, document: None })),
+        (&["offA", "anna"], Call::EraseRecord(EraseRecord { record: record("anna1"), document: None })),
+        (&["offB"], Call::ReviewOverride(review)),
+        (&["drA"], Call::MarkDeceased(MarkDeceased { patient: anna, document: hash("certificate") })),
+        (&["anna", "fresh"], Call::RotateKey(RotateKey { key: key("fresh") })),
+    ];
+    for (signers, call) in calls {
+        txs.push(world.tx(signers, call));
+    }
+    txs
+}
+
+/// The cast, and an emergency of drB's on karl whose review is not done yet.
+fn with_history() -> World {
+    let mut world = World::cast();
+    let tx = world.emergency("drB", "karl1");
+    world.ok(tx);
+    world
+}
+
 #[test]
 fn the_same_block_twice_gives_the_same_bytes_from_any_store() {
-    let mut world = World::new();
-    let txs = busy_block(&mut world);
+    let mut world = with_history();
+    let txs = busier_block(&mut world);
     let context = world.context(4 * HOUR);
     let late = txs.iter().cloned().map(|mut tx| {
         tx.body.expires_at = epione_types::TimestampMs(world.now + 5 * HOUR);
@@ -133,12 +222,13 @@ fn independent_transactions_commute() {
 /// Whatever read fails, the block fails: no answer is made up, no write leaves.
 #[test]
 fn a_store_that_fails_anywhere_stops_the_block() {
-    let mut world = World::new();
-    let txs = busy_block(&mut world);
+    let mut world = with_history();
+    let txs = busier_block(&mut world);
     let context = world.context(1_000);
     let whole = Unordered::of(&world.state, 0);
     execute_block(&whole, &context, &txs).unwrap();
-    for at in 1..=whole.reads.get() {
+    // Every third: each takes a whole block.
+    for at in (1..=whole.reads.get()).step_by(3) {
         let store = Unordered { fails_at: Some(at), ..Unordered::of(&world.state, 0) };
         let error = execute_block(&store, &context, &txs).unwrap_err();
         assert_eq!(error, StateError::Store("the disk is gone".to_owned()), "read {at}");
@@ -252,6 +342,30 @@ fn the_largest_values_fit() {
         uses: 0,
     };
     assert!(codec::encode(&grant).len() < 4 * 1024, "{}", codec::encode(&grant).len());
+    let viewer = Viewer { grant: grant.id, to: person("o", "p"), until: Some(epione_types::TimestampMs(0)) };
+    let report = epione_chaincode::reports::Report {
+        status: epione_types::codes::ReportStatus::Approved,
+        viewers: vec![viewer; epione_chaincode::reports::MAX_VIEWERS],
+        round: 1,
+        deadline: Some(epione_types::TimestampMs(0)),
+        changes: Some(hash("c")),
+        answered: Some((epione_types::TimestampMs(0), attested)),
+    };
+    assert!(codec::encode(&report).len() < 4 * 1024, "{}", codec::encode(&report).len());
+    let member = TeamMember { organisation: org("o"), practitioner: practitioner("p") };
+    let proposal = epione_chaincode::governance::Proposal {
+        action: ProposalAction::SetStudy {
+            study: epione_types::id::StudyId([1; 16]),
+            status: epione_types::codes::StudyStatus::Approved,
+            approved_until: epione_types::TimestampMs(0),
+            team: vec![member; 64],
+        },
+        proposer: org("o"),
+        expires: epione_types::TimestampMs(0),
+        status: epione_types::codes::ProposalStatus::Open,
+        votes: (0..100).map(|i| (org(&format!("{i}")), true)).collect(),
+    };
+    assert!(codec::encode(&proposal).len() < 8 * 1024, "{}", codec::encode(&proposal).len());
 }
 
 proptest! {

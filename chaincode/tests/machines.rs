@@ -13,8 +13,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use epione_chaincode::machine::{Actor, Line, Table, Verb, tables};
+use epione_chaincode::{invariants, keys};
 use epione_types::Outcome;
-use epione_types::call::Call;
+use epione_types::call::{Call, DraftReport};
+use epione_types::codes::RecordStatus;
 use machines::things;
 use support::*;
 
@@ -141,6 +143,9 @@ fn try_all(thing: &dyn Thing) -> (usize, usize) {
 
 macro_rules! things {
     ($($name:ident = $thing:expr),+ $(,)?) => {
+        /// One of each.
+        const THINGS: &[&dyn Thing] = &[$(&$thing),+];
+
         $(#[test]
         fn $name() {
             let (tried, done) = try_all(&$thing);
@@ -171,6 +176,118 @@ things! {
     requests = things::Request,
     overrides = things::Override,
     proposals = things::Proposal,
+}
+
+/// Whatever is done, by whomever and whenever, and whether it is refused or not: the sentences hold after every block.
+#[test]
+fn a_walk_at_random_breaks_no_invariant() {
+    let mut number = 7_u64;
+    let mut below = |bound: usize| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((number >> 33) % bound as u64).unwrap()
+    };
+    let mut applied = 0;
+    let start = World::cast();
+    for _ in 0..60 {
+        let mut world = start.clone();
+        for _ in 0..60 {
+            let thing = THINGS[below(THINGS.len())];
+            let lines = thing.table().lines;
+            let Line { verb, by, from, .. } = lines[below(lines.len())];
+            let mut roles: Vec<_> = ROLES.to_vec();
+            if below(4) > 0 {
+                // Mostly somebody who may.
+                let may = |who, usual| thing.actors(verb, from, who, usual).iter().any(|it| by.contains(it));
+                roles.retain(|(who, _, usual)| may(who, usual));
+            }
+            let Some((who, signers, _)) = (!roles.is_empty()).then(|| roles[below(roles.len())]) else {
+                continue;
+            };
+            let owner = thing.owner();
+            let signers = if who == "owner" { owner.as_slice() } else { signers };
+            let Some((call, others)) = thing.call(&world, verb, who, None).filter(|_| !signers.is_empty())
+            else {
+                continue;
+            };
+            let mut all: Vec<&str> = Vec::new();
+            for name in signers.iter().copied().chain(others) {
+                if !all.contains(&name) {
+                    all.push(name);
+                }
+            }
+            let after = [1_000, 1_000, 1_000, HOUR, 5 * HOUR, 80 * HOUR, 400 * HOUR][below(7)];
+            let mut tx = world.tx(&all, call);
+            tx.body.expires_at = epione_types::TimestampMs(world.now + after);
+            let outcome = world.block_after(after, &[tx]).receipts[0].outcome;
+            applied += u32::from(outcome == Outcome::Ok);
+            let broken = invariants::broken(&world.state).unwrap();
+            assert!(broken.is_empty(), "{verb:?} by {who} ({outcome:?}): {broken:#?}");
+        }
+    }
+    assert!(applied > 600, "only {applied} calls were applied");
+}
+
+/// A check that cannot fail is a defect: each sentence is broken on purpose, and seen.
+#[test]
+fn every_invariant_has_teeth() {
+    let mut world = World::cast();
+    let parent = epione_types::call::Rule { delegable: true, ..permit(person("hospB", "drB")) };
+    let sub = epione_types::call::Rule { parent: Some(grant("p")), ..permit(person("hospB", "drB2")) };
+    let emergency = world.emergency("drB2", "karl1");
+    let txs = [
+        world.grant("anna", "anna", "p", parent),
+        world.grant("drB", "anna", "sub", sub),
+        world.tx(&["drA"], Call::DraftReport(DraftReport { record: record_call("anna", "draft", &[]) })),
+        emergency,
+    ];
+    for tx in txs {
+        world.ok(tx);
+    }
+    assert_eq!(invariants::broken(&world.state).unwrap(), [""; 0]);
+    type Break = fn(&mut Map);
+    fn edit<T: serde::Serialize + serde::de::DeserializeOwned>(
+        state: &mut Map,
+        key: &keys::Key<T>,
+        change: impl FnOnce(&mut T),
+    ) {
+        let mut value = get(state, key).unwrap();
+        change(&mut value);
+        put(state, key, &value);
+    }
+    let breaks: [(&str, Break); 11] = [
+        ("2 uses", |state| {
+            let key = keys::grant(patient("anna"), grant("p"));
+            edit(state, &key, |it| (it.rule.max_uses, it.uses) = (Some(1), 2));
+        }),
+        ("3 versions", |state| edit(state, &keys::record(record("anna1")), |it| it.version = 2)),
+        ("3 the head", |state| {
+            edit(state, &keys::record(record("anna1")), |it| it.status = RecordStatus::Superseded);
+        }),
+        ("4 an erased", |state| {
+            edit(state, &keys::record(record("anna1")), |it| it.status = RecordStatus::Erased);
+        }),
+        ("5 no permit", |state| {
+            let key = keys::grant(patient("anna"), grant("p"));
+            edit(state, &key, |it| it.rule.purposes = epione_types::call::Purposes::All);
+        }),
+        ("6 a sub-grant", |state| {
+            let key = keys::grant(patient("anna"), grant("sub"));
+            edit(state, &key, |it| it.rule.actions.push(epione_types::codes::Action::Disclose));
+        }),
+        ("9 a patient", |state| edit(state, &keys::patient(patient("anna")), |it| it.key = None)),
+        ("as many grants", |state| edit(state, &keys::patient(patient("anna")), |it| it.grants = 9)),
+        ("a report's record", |state| {
+            edit(state, &keys::record(record("draft")), |it| it.status = RecordStatus::Active);
+        }),
+        ("a review is owed", |state| state.retain(|key, _| !key.starts_with(b"rev/"))),
+        ("a record is listed", |state| state.retain(|key, _| !key.starts_with(b"rbp/"))),
+    ];
+    for (sentence, change) in breaks {
+        let mut state = world.state.clone();
+        change(&mut state);
+        let broken = invariants::broken(&state).unwrap();
+        assert!(broken.iter().any(|it| it.starts_with(sentence)), "{sentence}: {broken:?}");
+    }
 }
 
 fn words(name: &str) -> String {

@@ -688,6 +688,15 @@ pub(crate) enum Access {
         #[command(flatten)]
         write: Write,
     },
+    /// Try a policy before it goes live: cases in a file, each with what it expects. Exit code 1 if one differs.
+    #[command(after_help = "Examples:
+  epione access test --cases policy.json
+  epione access test --cases policy.json --json")]
+    Test {
+        /// The cases (JSON): a fixture of people, records and grants, and what is asked and expected of it.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
     /// Who asked for a patient's records, and what was decided.
     #[command(after_help = "Examples:
   epione access list --patient anna --as patients/anna

@@ -10,6 +10,7 @@
 
 mod args;
 mod book;
+mod cases;
 mod commands;
 mod error;
 mod import;

@@ -1,5 +1,7 @@
 //! Accesses to records.
 
+use std::path::Path;
+
 use epione_proto::v1 as pb;
 use epione_types::call::Call;
 use epione_types::codes::Decision;
@@ -7,14 +9,17 @@ use epione_types::event::Event;
 use epione_types::id::PatientId;
 use epione_types::{Height, Receipt};
 
+use serde_json::Value;
+
 use super::view;
 use crate::args::Access;
-use crate::error::{CliError, EXIT_DENIED};
+use crate::cases::File;
+use crate::error::{About as _, CliError, EXIT_DENIED, EXIT_FAILED};
 use crate::output::{Fields, Shown};
 use crate::request;
 use crate::session::Session;
 
-pub(super) async fn run(command: Access) -> Result<Shown, CliError> {
+pub(super) async fn run(command: Access, json: bool) -> Result<Shown, CliError> {
     match command {
         Access::Check { access, connect } => {
             let asked = request::access(&access)?;
@@ -37,6 +42,7 @@ pub(super) async fn run(command: Access) -> Result<Shown, CliError> {
             let shown = Shown::one(fields.and(done.fields()));
             Ok(if decision == Decision::Permit { shown } else { shown.exit(EXIT_DENIED) })
         }
+        Access::Test { cases } => test(&cases, json),
         Access::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;
@@ -44,6 +50,30 @@ pub(super) async fn run(command: Access) -> Result<Shown, CliError> {
             Ok(Shown::many(rows.iter().map(view::access_event).collect::<Result<_, _>>()?))
         }
     }
+}
+
+/// Decides every case of a file, here and now: no node, no ledger.
+fn test(path: &Path, json: bool) -> Result<Shown, CliError> {
+    let file = File::parse(&std::fs::read(path).about(path.display())?)?;
+    let (mut rows, mut failed) = (Vec::new(), 0_u64);
+    for case in &file.cases {
+        let (expected, decided) = file.decide(case)?;
+        let passed = expected == decided;
+        failed += u64::from(!passed);
+        let row = Fields::new().text("case", &case.id).with("passed", passed);
+        rows.push(row.text("expected", expected).text("decided", decided).text("title", &case.title));
+    }
+    let passed = u64::try_from(rows.len()).unwrap_or(u64::MAX).saturating_sub(failed);
+    let shown = if json {
+        Shown::one(Fields::new().with("cases", rows_of(&rows)?).with("passed", passed).with("failed", failed))
+    } else {
+        Shown::many(rows).note(format!("{passed} passed, {failed} failed"))
+    };
+    Ok(if failed == 0 { shown } else { shown.exit(EXIT_FAILED) })
+}
+
+fn rows_of(rows: &[Fields]) -> Result<Value, CliError> {
+    serde_json::to_value(rows).about("the result cannot be written")
 }
 
 /// What a receipt says was decided.

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Patient(command) => identity::patient(command).await,
         Command::Record(command) => record::run(command).await,
         Command::Consent(command) => consent::run(command).await,
-        Command::Access(command) => access::run(command).await,
+        Command::Access(command) => access::run(command, json).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
         Command::Demo(args) => demo::run(args).await,
@@ -95,6 +95,10 @@ pub(crate) fn hint(refusal: Refusal) -> &'static str {
             Refusal::AuthElementMissing,
             "; a grant outside treatment, payment and operations needs --until, --policy and --document",
         ),
+        (Refusal::BadState, "; docs/state-machines.md says what may be done where"),
+        (Refusal::VersionConflict, "; somebody was faster: read the record again"),
+        (Refusal::ViewerSetChanged, "; the author changed the report or its viewers: review it again"),
+        (Refusal::RetentionHold, "; the custodian's privacy officer says until when"),
         (Refusal::TooManyDenials, "; this requester was denied too often within the hour"),
     ];
     HINTS.iter().find(|(about, _)| *about == refusal).map_or("", |(_, hint)| hint)
