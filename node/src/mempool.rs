@@ -677,7 +677,8 @@ mod tests {
 
     #[test]
     fn a_person_has_room_for_a_transaction_in_the_smallest_part() {
-        let mut pool = Pool::new(Limits { txs_max: 400, bytes_max: 100 * 4 * MAX_TX_BYTES, ..Limits::default() }, 100);
+        let mut pool =
+            Pool::new(Limits { txs_max: 400, bytes_max: 100 * 4 * MAX_TX_BYTES, ..Limits::default() }, 100);
         assert!(pool.reserve(person(1), MAX_TX_BYTES).is_ok());
         assert_eq!(pool.reserve(person(2), 1).unwrap_err().limit, 1);
         pool.release(person(1), MAX_TX_BYTES);
