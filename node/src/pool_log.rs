@@ -282,7 +282,10 @@ mod tests {
         assert!(log.write(&[later, strange, former, Vec::new()]));
         assert!(log.append([(Client::Person([3; 16]), &tx)].into_iter()));
         let (log, held) = PoolLog::open(log.close()).unwrap();
-        assert_eq!(held, [(Client::Person([3; 16]), tx.signed.clone()), (Client::Person([3; 16]), tx.signed.clone())]);
+        assert_eq!(
+            held,
+            [(Client::Person([3; 16]), tx.signed.clone()), (Client::Person([3; 16]), tx.signed.clone())]
+        );
         assert_eq!(log.unreadable(), 4);
     }
 

@@ -403,10 +403,15 @@ mod tests {
 
     #[test]
     fn persons_together_have_a_quarter_and_organisations_the_rest() {
-        let limits =
-            Limits { calls_max: 16, calls_per_organisation_max: 8, calls_per_person_max: 2, ..Limits::default() };
+        let limits = Limits {
+            calls_max: 16,
+            calls_per_organisation_max: 8,
+            calls_per_person_max: 2,
+            ..Limits::default()
+        };
         let mut open = Open::default();
-        let mut enter = |client, times: usize| (0..times).filter(|_| open.enter(client, &limits).is_ok()).count();
+        let mut enter =
+            |client, times: usize| (0..times).filter(|_| open.enter(client, &limits).is_ok()).count();
         let (house, clinic) = (Client::Organisation(OrgId([1; 16])), Client::Organisation(OrgId([2; 16])));
         let [anna, bert, carl] = [1, 2, 3].map(|id| Client::Person([id; 16]));
         assert_eq!([enter(anna, 9), enter(bert, 9), enter(carl, 9)], [2, 2, 0]);

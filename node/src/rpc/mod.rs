@@ -185,8 +185,7 @@ impl Server {
         // Asked most when the node is not well.
         reporter.set_service_status(operator_api::SERVICE_NAME, ServingStatus::Serving).await;
         let door = Door::new(node.clone(), limits.clone(), stop.clone());
-        let back_door =
-            Door::new(node.with_own_reads(OPERATORS_READS), limits.clone(), stop.clone());
+        let back_door = Door::new(node.with_own_reads(OPERATORS_READS), limits.clone(), stop.clone());
         macro_rules! serve {
             ($door:ident, $api:ident :: $server:ident, $service:expr) => {
                 $door.guard(

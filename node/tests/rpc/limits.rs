@@ -55,8 +55,7 @@ async fn room_is_counted_by_organisation_and_given_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn persons_have_a_little_room_each_and_a_quarter_together() {
-    let world =
-        World::new(Limits { calls_max: 12, calls_per_person_max: 2, ..Limits::default() }).await;
+    let world = World::new(Limits { calls_max: 12, calls_per_person_max: 2, ..Limits::default() }).await;
     let register = RegisterPatient {
         patient: patient("bert"),
         key: Some(key("bert").public_key()),
@@ -127,10 +126,8 @@ async fn operators_and_subscribers_are_served_by_a_crowded_node() {
     // And whoever follows the ledger sees it grow.
     let tx = world.tx(&["hospital0.admin"], patient_call(1));
     soon(node.submit(tx, org("hospital0"), Level::Accepted)).await.unwrap();
-    soon(async {
-        while !format!("{:?}", stream.message().await.unwrap()).contains("PatientRegistered") {}
-    })
-    .await;
+    soon(async { while !format!("{:?}", stream.message().await.unwrap()).contains("PatientRegistered") {} })
+        .await;
     drop(crowd);
     assert!(soon(waits).await.is_ok());
     world.stop().await;
