@@ -357,14 +357,14 @@ impl File {
         let representation =
             fixture.reps.iter().find(|it| it.rep == asked.who && it.patient == record.patient);
         facts.representation = representation.map(RepEntry::read).transpose()?;
-        if let Some(name) = &asked.study {
-            if let Some(study) = fixture.studies.get(name) {
-                facts.study = Some(self.study(name, study)?);
-                let status = study.enrolment.get(&record.patient);
-                let place = format!("studies.{name}.enrolment");
-                facts.enrolment =
-                    status.map(|it| Ok::<_, String>(Enrolment { status: code(&place, it)? })).transpose()?;
-            }
+        if let Some(name) = &asked.study
+            && let Some(study) = fixture.studies.get(name)
+        {
+            facts.study = Some(self.study(name, study)?);
+            let status = study.enrolment.get(&record.patient);
+            let place = format!("studies.{name}.enrolment");
+            facts.enrolment =
+                status.map(|it| Ok::<_, String>(Enrolment { status: code(&place, it)? })).transpose()?;
         }
         let overrides = fixture.overrides.iter().chain(&case.overrides);
         let open = overrides.filter(|it| it.who == asked.who && it.patient == record.patient);
