@@ -18,6 +18,8 @@ pub enum Statement {
     ViewChange,
     /// A new view.
     NewView,
+    /// A height is certified.
+    Certified,
 }
 
 /// A quorum's word, as a record of a log has it.
@@ -101,11 +103,13 @@ impl Fact {
                 facts.extend(new_view.body.pre_prepares.iter().filter_map(Self::of_vote));
                 facts
             }
-            Record::Entered(_)
-            | Record::Born { .. }
-            | Record::Batch { .. }
-            | Record::Certified(_)
-            | Record::Halted(_) => Vec::new(),
+            Record::Certified(certificate) => vec![Self {
+                statement: Statement::Certified,
+                view: 0,
+                height: certificate.height.0,
+                digest: certificate.header_hash,
+            }],
+            Record::Entered(_) | Record::Born { .. } | Record::Batch { .. } | Record::Halted(_) => Vec::new(),
         }
     }
 

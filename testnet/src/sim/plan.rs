@@ -256,6 +256,16 @@ impl Plan {
         plan
     }
 
+    /// The plan of a seed in which one of the Byzantine validators misbehaves this way, if there may be one.
+    #[must_use]
+    pub fn draw_with(seed: u64, n: usize, heights: u64, kind: ActorKind) -> Self {
+        let mut plan = Self::draw_attacked(seed, n, heights);
+        if let Some((_, first)) = plan.actors.first_mut() {
+            *first = kind;
+        }
+        plan
+    }
+
     /// The plan of a seed in which somebody is Byzantine.
     #[must_use]
     pub fn draw_attacked(seed: u64, n: usize, heights: u64) -> Self {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
 use epione_node::network::Class;
-use epione_node::wire::Frame;
+use epione_node::wire::{BLOCKS_MAX, Frame};
 use epione_types::{Batch, ValidatorIndex, codec};
 
 use super::{Actor, Stage};
@@ -14,7 +14,7 @@ pub(super) struct CorruptServer;
 fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnswer> {
     let blocks = answer.blocks.len();
     let at = stage.random.index(blocks);
-    match stage.random.below(12) {
+    match stage.random.below(13) {
         // A whole chain of its own under a good certificate; one block of its own in a good chain; one body of its own.
         9 => {
             for block in &mut answer.blocks {
@@ -23,6 +23,10 @@ fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnsw
             for at in 1..blocks {
                 answer.blocks[at].header.parent = answer.blocks[at - 1].header.hash();
             }
+        }
+        12 => {
+            let block = answer.blocks[at].clone();
+            answer.blocks.resize(BLOCKS_MAX + 1, block); // more than an answer may have
         }
         10 => own_batch(&mut answer.blocks[at], true),
         11 => own_batch(&mut answer.blocks[at], false),
@@ -68,7 +72,8 @@ impl Actor for CorruptServer {
             Ok(Frame::Blocks(answer)) if !answer.blocks.is_empty() => {
                 stage.deed();
                 if let Some(answer) = corrupt(stage, answer) {
-                    stage.frame(to, &Frame::Blocks(answer));
+                    let times = if stage.random.chance(100) { 2 } else { 1 }; // the second one nobody asked for
+                    (0..times).for_each(|_| stage.frame(to, &Frame::Blocks(answer.clone())));
                 }
             }
             Ok(Frame::Message(Message::Batch(batch))) => {

@@ -1,98 +1,67 @@
 //! Says one thing to some and another to others: two proposals for one slot, two votes for one slot, two seals for one height.
 //!
-//! The others are divided anew for each slot. What it proposes twice differs in the stamp or in the order of the
-//! transactions, so both are valid batches, and it votes in each half for what that half was shown.
-
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+//! The others are divided anew for each slot, and a few are told both. What it proposes twice differs in the stamp or in the
+//! order of the transactions, so both are valid batches, and it votes in each half for what that half was shown.
 
 use bytes::Bytes;
-use epione_consensus::{Kind, Message, Payload, SignedVote, Vote};
+use epione_consensus::{Kind, Message, Vote};
 use epione_node::network::Class;
-use epione_node::wire::Frame;
-use epione_types::{Batch, Domain, Hash, TimestampMs};
+use epione_types::{Domain, Hash, SignedTx, TimestampMs};
 
-use super::{Actor, Stage};
-
-/// Slots whose second version it remembers.
-const REMEMBERED: usize = 64;
-
-#[derive(Debug)]
-struct Double {
-    half: u64,
-    digest: Hash,
-    batch: Bytes,
-}
+use super::rewritten::Rewritten;
+use super::{Actor, Stage, message_in};
 
 #[derive(Debug, Default)]
 pub(super) struct Equivocator {
-    doubles: BTreeMap<(u64, u64), Double>,
+    doubles: Rewritten,
 }
 
-impl Equivocator {
-    /// The other version of its own proposal, made once.
-    fn double(&mut self, stage: &mut Stage<'_>, vote: &SignedVote, batch: &Bytes) -> Option<&Double> {
-        while self.doubles.len() > REMEMBERED {
-            self.doubles.pop_first();
-        }
-        let slot = (vote.vote.height.0, vote.vote.view.0);
-        match self.doubles.entry(slot) {
-            Entry::Occupied(known) => Some(known.into_mut()),
-            Entry::Vacant(place) => Some(place.insert(Double::of(stage, batch)?)),
-        }
-    }
+/// Is this one shown the second version? Each digest divides the others in its own way.
+fn is_second(digest: Hash, to: usize) -> bool {
+    digest.0[to % 32] & 1 == 1
 }
 
-impl Double {
-    fn of(stage: &mut Stage<'_>, batch: &Bytes) -> Option<Self> {
-        let payload = Payload::decode(batch.clone(), &stage.set.params).ok()?;
-        let Batch::Proposed { proposer, stamp, txs } = payload.batch() else { return None };
-        let mut txs = txs.clone();
-        match stage.random.below(3) {
-            0 => txs.reverse(),
-            1 => drop(txs.pop()),
-            _ => {}
-        }
-        let stamp = TimestampMs(stamp.0 + 1);
-        let other = Payload::new(Batch::Proposed { proposer: *proposer, stamp, txs });
-        Some(Self { half: stage.random.word(), digest: other.digest(), batch: other.bytes().clone() })
+fn double(
+    stage: &mut Stage<'_>,
+    stamp: TimestampMs,
+    txs: &[SignedTx],
+) -> Option<(TimestampMs, Vec<SignedTx>)> {
+    let mut txs = txs.to_vec();
+    match stage.random.below(3) {
+        0 => txs.reverse(),
+        1 => drop(txs.pop()),
+        _ => {}
     }
+    Some((stamp.plus(1), txs))
 }
 
 impl Actor for Equivocator {
     fn outbound(&mut self, stage: &mut Stage<'_>, _: usize, to: usize, class: Class, bytes: Bytes) {
-        let Ok(Frame::Message(message)) = Frame::decode(&bytes) else { return stage.send(to, class, bytes) };
-        let changed = match message {
-            Message::Proposal(vote, Some(batch)) if vote.from.get() == stage.me => {
-                self.double(stage, &vote, &batch).filter(|double| double.half >> to & 1 == 1).map(|double| {
-                    let vote = Vote { digest: double.digest, ..vote.vote };
-                    (vote, Some(double.batch.clone()))
-                })
+        let second = match message_in(&bytes) {
+            Some(Message::Proposal(vote, Some(batch))) if stage.is_mine(vote.from) => {
+                let other = self.doubles.version(stage, &vote, &batch, double);
+                other.map(|(vote, batch)| (vote, Some(batch)))
             }
-            Message::Vote(vote) if vote.vote.kind != Kind::Suspect => {
-                let double = self.doubles.get(&(vote.vote.height.0, vote.vote.view.0));
-                let seal = vote.vote.kind == Kind::Seal;
-                match double.filter(|double| !seal && double.half >> to & 1 == 1) {
-                    Some(double) => Some((Vote { digest: double.digest, ..vote.vote }, None)),
-                    None if stage.random.chance(100) => {
-                        let digest = Domain::new("epione/sim-lie").hash(&vote.vote.digest.0);
-                        Some((Vote { digest, ..vote.vote }, None))
-                    }
-                    None => None,
-                }
+            Some(Message::Vote(vote)) if vote.vote.kind == Kind::Suspect => None,
+            Some(Message::Vote(vote)) => {
+                let other = self.doubles.vote(&vote.vote).filter(|_| vote.vote.kind != Kind::Seal);
+                let lie = other.is_none() && stage.random.chance(100);
+                let digest = Domain::new("epione/sim-lie").hash(&vote.vote.digest.0);
+                other.or_else(|| lie.then_some(Vote { digest, ..vote.vote })).map(|vote| (vote, None))
             }
             _ => None,
         };
-        let Some((vote, batch)) = changed else { return stage.send(to, class, bytes) };
-        stage.deed();
-        let vote = stage.sign(vote);
-        stage.message(
-            to,
-            if vote.vote.kind == Kind::PrePrepare {
-                Message::Proposal(vote, batch)
-            } else {
-                Message::Vote(vote)
-            },
-        );
+        let Some((vote, batch)) = second else { return stage.send(to, class, bytes) };
+        let both = stage.random.chance(100);
+        let is_second = is_second(vote.digest, to);
+        if both || !is_second {
+            stage.send(to, class, bytes);
+        }
+        if both || is_second {
+            stage.deed();
+            let vote = stage.sign(vote);
+            let proposal = vote.vote.kind == Kind::PrePrepare;
+            stage.message(to, if proposal { Message::Proposal(vote, batch) } else { Message::Vote(vote) });
+        }
     }
 }

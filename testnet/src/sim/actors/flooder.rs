@@ -1,16 +1,19 @@
-//! Sends whatever fills memory or moves others too far: views and heights to the maximum, many digests for one slot, the
-//! largest bodies, every view change that is valid without a reason, questions without end.
+//! Sends as much of everything as it can sign: views and heights up to the highest there are, a digest of its own for each,
+//! the largest bodies, and requests without end.
 
 use bytes::Bytes;
-use epione_consensus::{Body as _, Kind, Message, Payload, SlotStatus, Status, ViewChange, Vote};
+use epione_consensus::{Kind, Message, Payload, Status, ViewChange, Vote};
 use epione_node::network::Class;
 use epione_node::wire::Frame;
-use epione_types::{Batch, Domain, Hash, Height, TimestampMs, ValidatorIndex, View};
+use epione_types::tx::TxSignature;
+use epione_types::{Batch, Hash, Height, Signature, SignedTx, View};
 
 use super::{Actor, Stage, Watch};
 
-/// Frames a tick, to each.
-const A_TICK: u64 = 6;
+/// Frames at a time, for all others together.
+const AT_A_TIME: u64 = 20;
+/// One frame of so many has a body of the largest size.
+const LARGE_ONE_IN: u64 = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Flooder {
@@ -18,79 +21,77 @@ pub(super) struct Flooder {
 }
 
 impl Flooder {
-    fn far(stage: &mut Stage<'_>, near: u64) -> u64 {
-        match stage.random.below(12) {
-            6..12 => near.saturating_add(stage.random.below(2 * stage.set.params.window + 2)),
-            0 => u64::MAX,
-            1 => near.saturating_add(1 << 32),
-            2 => near.saturating_add(1 << 33),
-            3 => stage.random.word(),
-            4 => near.saturating_add(stage.random.below(200)),
-            _ => near.saturating_add(stage.random.below(4)),
-        }
+    fn view(&self, stage: &mut Stage<'_>) -> View {
+        View(match stage.random.below(4) {
+            0 => self.watch.view,
+            1 => self.watch.view + stage.random.below(4),
+            2 => self.watch.view.saturating_add(stage.random.below(1 << 33)),
+            _ => u64::MAX - stage.random.below(3),
+        })
+    }
+
+    fn height(&self, stage: &mut Stage<'_>) -> Height {
+        let window = stage.set.params.window;
+        Height(match stage.random.below(4) {
+            0 | 1 => self.watch.height + stage.random.within(1, window * 2 + 1),
+            2 => stage.random.word().max(1),
+            _ => u64::MAX - stage.random.below(3),
+        })
     }
 
     fn vote(&self, stage: &mut Stage<'_>) -> Message {
         let kind = *stage.random.pick(&[Kind::Prepare, Kind::Commit, Kind::Seal, Kind::Suspect]);
-        let digest = Domain::new("epione/sim-flood").hash(&stage.random.word().to_le_bytes());
-        let (mut view, mut height) = (Self::far(stage, self.watch.view), Self::far(stage, self.watch.height));
-        let mut digest = digest;
+        let (mut view, mut height, mut digest) = (self.view(stage), self.height(stage), stage.random_hash());
         match kind {
-            Kind::Seal => view = 0,
-            Kind::Suspect => (height, digest) = (0, Hash::ZERO),
-            Kind::PrePrepare | Kind::Prepare | Kind::Commit => height = height.max(1),
+            Kind::Seal => view = View::ZERO,
+            Kind::Suspect => (height, digest) = (Height::ZERO, Hash::ZERO),
+            _ => {}
         }
-        let vote = Vote {
-            kind,
-            epoch: stage.set.epoch,
-            view: View(view),
-            height: Height(if kind == Kind::Suspect { 0 } else { height.max(1) }),
-            digest,
-        };
-        Message::Vote(stage.sign(vote))
+        Message::Vote(stage.sign(Vote { kind, epoch: stage.set.epoch, view, height, digest }))
     }
 
-    /// A proposal of a view that is its own, now or later, as large as may be.
-    fn proposal(&self, stage: &mut Stage<'_>) -> Message {
-        let n = stage.set.len() as u64;
-        let next = (self.watch.view / n) * n + stage.me as u64;
-        let view = View(next.saturating_add(n * stage.random.below(3)));
-        let length = (stage.set.params.batch_bytes_max as usize).min(1 << 15);
-        let junk = vec![epione_types::SignedTx { body: vec![7; length].into(), signatures: Vec::new() }];
-        let proposer = ValidatorIndex(u16::try_from(stage.me).unwrap_or(0));
-        let stamp = TimestampMs(stage.clock.0 + stage.random.below(1_000));
-        let payload = Payload::new(Batch::Proposed { proposer, stamp, txs: junk });
-        let height = Height(self.watch.height.saturating_add(stage.random.below(40)));
-        let epoch = stage.set.epoch;
-        let vote = Vote { kind: Kind::PrePrepare, epoch, view, height, digest: payload.digest() };
+    /// A proposal of junk, as large as may be, in one of its own views.
+    fn large(&self, stage: &mut Stage<'_>) -> Message {
+        let (n, me) = (stage.set.len() as u64, stage.me as u64);
+        let mut view = self.view(stage);
+        view.0 = view.0.min(u64::MAX - n) / n * n + me;
+        let body = vec![7; epione_types::tx::MAX_BODY_BYTES];
+        let signatures = vec![TxSignature { public_key: stage.public_key(), signature: Signature([0; 64]) }];
+        let tx = SignedTx { body: body.into(), signatures };
+        let room = (stage.set.params.batch_bytes_max as usize - 64) / tx.encoded_len();
+        let batch = Batch::Proposed { proposer: stage.index(), stamp: stage.clock, txs: vec![tx; room] };
+        let payload = Payload::new(batch);
+        let height = self.height(stage);
+        let vote =
+            Vote { kind: Kind::PrePrepare, epoch: stage.set.epoch, view, height, digest: payload.digest() };
         Message::Proposal(stage.sign(vote), Some(payload.bytes().clone()))
     }
 
-    fn view_change(&self, stage: &mut Stage<'_>) -> Message {
-        let view = View(Self::far(stage, self.watch.view.saturating_add(1)));
-        let change = ViewChange {
-            epoch: stage.set.epoch,
-            view,
-            certificate: None,
-            prepared: Vec::new(),
-            reason: Vec::new(),
+    fn one(&self, stage: &mut Stage<'_>) -> Frame {
+        let epoch = stage.set.epoch;
+        let message = match stage.random.below(16) {
+            0 => {
+                let (height, digest) = (self.height(stage), stage.random_hash());
+                return Frame::FetchBatch { height, digest };
+            }
+            1 => return Frame::FetchBlocks { from: Height(1), to: Height(u64::MAX) },
+            2 => {
+                let view = self.view(stage);
+                let change = ViewChange { epoch, view, certificate: None, prepared: vec![], reason: vec![] };
+                Message::ViewChange(Box::new(stage.sign_body(change)))
+            }
+            3 => {
+                let (view, asked) = (self.view(stage), self.view(stage));
+                let (low, delivered) = (self.height(stage), self.height(stage));
+                let slots = vec![Default::default(); usize::try_from(stage.set.params.window).unwrap_or(0)];
+                let status =
+                    Status { epoch, view, asked, low, delivered, suspects: 0, view_changes: 0, slots };
+                Message::Status(Box::new(stage.sign_body(status)))
+            }
+            _ if stage.random.below(LARGE_ONE_IN) == 0 => self.large(stage),
+            _ => self.vote(stage),
         };
-        Message::ViewChange(Box::new(change.sign(stage.chain, stage.index(), stage.signer)))
-    }
-
-    fn status(&self, stage: &mut Stage<'_>) -> Message {
-        let slots = vec![SlotStatus::default(); usize::try_from(stage.set.params.window).unwrap_or(1)];
-        let status = Status {
-            epoch: stage.set.epoch,
-            view: View(stage.random.below(self.watch.view + 2)),
-            asked: View(stage.random.below(self.watch.view + 2)),
-            low: Height(stage.random.below(self.watch.height + 2)),
-            delivered: Height(0),
-            suspects: 0,
-            view_changes: 0,
-            slots,
-        };
-        Message::Status(Box::new(status.sign(stage.chain, stage.index(), stage.signer)))
+        Frame::Message(message)
     }
 }
 
@@ -101,23 +102,11 @@ impl Actor for Flooder {
     }
 
     fn tick(&mut self, stage: &mut Stage<'_>) {
-        for _ in 0..stage.random.below(A_TICK) {
-            let frame = match stage.random.below(10) {
-                0..4 => Frame::Message(self.vote(stage)),
-                4 => Frame::Message(self.proposal(stage)),
-                5 => Frame::Message(self.view_change(stage)),
-                6 => Frame::Message(self.status(stage)),
-                7 => Frame::FetchBlocks { from: Height(stage.random.below(3)), to: Height(u64::MAX) },
-                8 => {
-                    let digest = Hash([9; 32]);
-                    Frame::FetchBatch { height: Height(stage.random.below(self.watch.height + 9)), digest }
-                }
-                _ => Frame::Message(Message::Batch(vec![1; 5_000].into())),
-            };
-            for to in stage.others() {
-                stage.frame(to, &frame);
-                stage.deed();
-            }
+        for _ in 0..stage.random.below(AT_A_TIME) {
+            let to = stage.random.index(stage.set.len());
+            let frame = self.one(stage);
+            stage.deed();
+            stage.frame(to, &frame);
         }
     }
 }

@@ -1,127 +1,149 @@
-//! Lies in view changes: hides what it prepared, shows stale, forged and doubled certificates, tells each a different story,
-//! and as the new primary leaves out or swaps what must be carried over.
+//! Lies in its ViewChanges: about what it prepared and about what is certified.
+//!
+//! Each one has a few tricks of its own. What a trick makes is signed properly; only what has to be forged is forged.
+
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use epione_consensus::{Body as _, Message, NewView, Signed, ViewChange};
+use epione_consensus::{Kind, Message, PreparedCertificate, SignedVote, ViewChange, Vote};
 use epione_node::network::Class;
 use epione_node::wire::Frame;
-use epione_types::{Domain, SignatureSet, View, codec};
+use epione_types::{Certificate, ValidatorIndex, View, codec};
 
-use super::{Actor, Stage, Watch, overwrite};
+use super::{Actor, Stage, Watch, message_in};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trick {
+    /// Leaves out prepared certificates.
+    Hides,
+    /// Names an old certificate, or none.
+    Stale,
+    /// Invents certificates, with signatures that are none.
+    Forges,
+    /// Shows certificates that only itself has signed.
+    Short,
+    /// Writes a signer down twice.
+    Doubles,
+    /// Asks for views that nobody else thinks of.
+    Skips,
+}
+
+const TRICKS: [Trick; 6] =
+    [Trick::Hides, Trick::Stale, Trick::Forges, Trick::Short, Trick::Doubles, Trick::Skips];
+
+/// Proposals that it remembers.
+const REMEMBERED: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Liar {
+    tricks: BTreeSet<Trick>,
+    /// A certificate of long ago.
+    old: Option<Certificate>,
+    /// Proposals, the last one first.
+    proposals: VecDeque<SignedVote>,
     watch: Watch,
 }
 
 impl Liar {
-    fn change(stage: &mut Stage<'_>, mut body: ViewChange) -> Frame {
-        let lie = stage.random.below(7);
-        match lie {
-            0 => body.prepared.clear(),
-            1 => drop(body.prepared.pop()),
-            2 => body.certificate = None,
-            3 => {
-                // A prepared certificate with another digest, which nobody signed.
-                if let Some(one) = body.prepared.last_mut() {
-                    one.pre_prepare.vote.digest =
-                        Domain::new("epione/sim-lie").hash(&one.pre_prepare.vote.digest.0);
-                }
-            }
-            4 => {
-                // A certificate a height too high.
-                if let Some(one) = &mut body.certificate {
-                    one.height = one.height.next();
-                }
-            }
-            5 => body.view = View(body.view.0 + stage.random.below(3)),
-            _ => {}
-        }
-        let sets: Vec<SignatureSet> = body
-            .certificate
-            .iter()
-            .map(|one| one.signatures.clone())
-            .chain(body.prepared.iter().map(|one| one.prepares.clone()))
-            .collect();
-        let signed = body.sign(stage.chain, stage.index(), stage.signer);
-        let frame = Frame::Message(Message::ViewChange(Box::new(signed)));
-        if lie != 6 || sets.is_empty() {
-            return frame;
-        }
-        // The same signer twice: no type can say it, so it is written into the bytes.
-        let set = &sets[stage.random.index(sets.len())];
-        doubled(&frame, set).unwrap_or(frame)
+    fn has(&self, stage: &mut Stage<'_>, trick: Trick) -> bool {
+        self.tricks.contains(&trick) && stage.random.chance(600)
     }
 
-    fn new_view(stage: &mut Stage<'_>, mut body: NewView) -> Frame {
-        match stage.random.below(4) {
-            0 => drop(body.pre_prepares.pop()),
-            1 => {
-                if let Some(vote) = body.pre_prepares.last_mut() {
-                    vote.vote.digest = epione_types::Batch::null_digest();
-                    *vote = stage.sign(vote.vote);
-                }
-            }
-            2 => {
-                if let Some(first) = body.view_changes.first().cloned() {
-                    body.view_changes.pop();
-                    body.view_changes.push(first); // one asker counts twice
-                }
-            }
-            _ => body.view_changes.reverse(),
+    /// What it says instead.
+    fn lie(&self, stage: &mut Stage<'_>, mut change: ViewChange) -> ViewChange {
+        if self.has(stage, Trick::Stale) {
+            change.certificate = self.old.clone().filter(|_| stage.random.chance(500));
+            let top = change.certified().plus(stage.set.params.window);
+            change.prepared.retain(|one| one.height() <= top);
         }
-        Frame::Message(Message::NewView(Box::new(body.sign(stage.chain, stage.index(), stage.signer))))
+        if self.has(stage, Trick::Hides) {
+            let all = stage.random.chance(500);
+            change.prepared.retain(|_| !all && stage.random.chance(500));
+        }
+        if self.has(stage, Trick::Forges) {
+            self.invent(stage, &mut change, stage.set.quorum());
+        }
+        if self.has(stage, Trick::Short) {
+            self.invent(stage, &mut change, 1);
+        }
+        change
     }
-}
 
-/// The frame with the second signer of a set replaced by the first, if it still means something.
-fn doubled(frame: &Frame, set: &SignatureSet) -> Option<Frame> {
-    let mut list: Vec<_> = set.iter().collect();
-    let first = *list.first()?;
-    *list.get_mut(1)? = first;
-    let bytes = overwrite(&frame.encode(), &codec::encode(set), &codec::encode(&list))?;
-    Frame::decode(&bytes).ok()
+    /// A certificate of something that is not, with so many signatures: its own, and some that are none.
+    fn invent(&self, stage: &mut Stage<'_>, change: &mut ViewChange, count: usize) {
+        let epoch = stage.set.epoch;
+        if let Some(certificate) = change.certificate.as_mut().filter(|_| stage.random.chance(300)) {
+            let (height, digest) = (certificate.height, stage.random_hash());
+            let seal = Vote { kind: Kind::Seal, epoch, view: View::ZERO, height, digest };
+            (certificate.header_hash, certificate.signatures) = (digest, stage.some_signatures(seal, count));
+            return;
+        }
+        let certified = change.certified();
+        let open = |vote: &&SignedVote| vote.vote.height > certified && vote.vote.view < change.view;
+        let Some(pre_prepare) = self.proposals.iter().find(open) else { return };
+        let prepare = Vote { kind: Kind::Prepare, ..pre_prepare.vote };
+        let signatures = stage.some_signatures(prepare, count);
+        let prepares = signatures.iter().filter(|(who, _)| *who != pre_prepare.from).collect();
+        change.prepared.retain(|one| one.height() < pre_prepare.vote.height);
+        change.prepared.push(PreparedCertificate { pre_prepare: *pre_prepare, prepares });
+    }
 }
 
 impl Actor for Liar {
-    fn inbound(&mut self, _: &mut Stage<'_>, _: usize, _: usize, _: Class, bytes: &Bytes) -> bool {
-        self.watch.see(bytes);
-        true
+    fn inbound(&mut self, stage: &mut Stage<'_>, _: usize, _: usize, _: Class, bytes: &Bytes) -> bool {
+        let message = message_in(bytes);
+        match &message {
+            Some(Message::Proposal(vote, _)) => {
+                self.proposals.push_front(*vote);
+                self.proposals.truncate(REMEMBERED);
+            }
+            Some(Message::Certificate(one)) if stage.random.chance(100) => self.old = Some(one.clone()),
+            _ => self.watch.see(bytes),
+        }
+        !message.is_some_and(|message| stage.is_by_me(&message))
     }
 
     fn outbound(&mut self, stage: &mut Stage<'_>, _: usize, to: usize, class: Class, bytes: Bytes) {
-        let frame = match Frame::decode(&bytes) {
-            Ok(Frame::Message(Message::ViewChange(signed))) if signed.from.get() == stage.me => {
-                Self::change(stage, signed.body)
-            }
-            Ok(Frame::Message(Message::NewView(signed)))
-                if signed.from.get() == stage.me && stage.random.chance(600) =>
-            {
-                Self::new_view(stage, signed.body)
-            }
-            _ => return stage.send(to, class, bytes),
+        let Some(Message::ViewChange(change)) = message_in(&bytes) else {
+            return stage.send(to, class, bytes);
         };
-        stage.deed();
-        stage.frame(to, &frame);
+        let mut lie = bytes.clone();
+        if stage.is_mine(change.from) {
+            let body = self.lie(stage, change.body);
+            lie = Frame::Message(Message::ViewChange(Box::new(stage.sign_body(body)))).encode();
+        }
+        if self.has(stage, Trick::Doubles) {
+            lie = signer_twice(&lie);
+        }
+        if lie != bytes {
+            stage.deed();
+        }
+        stage.send(to, class, lie);
     }
 
-    /// It starts view changes too: a lie needs an occasion.
     fn tick(&mut self, stage: &mut Stage<'_>) {
-        if !stage.random.chance(10) {
-            return;
+        while self.tricks.len() < 2 {
+            self.tricks.insert(*stage.random.pick(&TRICKS));
         }
-        let view = View(self.watch.view + stage.random.within(1, 3));
-        let change = ViewChange {
-            epoch: stage.set.epoch,
-            view,
-            certificate: None,
-            prepared: Vec::new(),
-            reason: Vec::new(),
-        };
-        let signed: Signed<ViewChange> = change.sign(stage.chain, stage.index(), stage.signer);
-        for to in stage.others() {
+        if self.tricks.contains(&Trick::Skips) && stage.random.chance(10) {
+            let (epoch, view) = (stage.set.epoch, View(self.watch.view + stage.random.within(1, 3)));
+            let change = ViewChange { epoch, view, certificate: None, prepared: vec![], reason: vec![] };
+            let change = Message::ViewChange(Box::new(stage.sign_body(change)));
             stage.deed();
-            stage.message(to, Message::ViewChange(Box::new(signed.clone())));
+            stage.others().for_each(|to| stage.message(to, change.clone()));
         }
+        stage.is_restless(self.watch.view);
     }
+}
+
+/// The first list of signatures that is in a frame, with one signer written down twice. The types do not allow that.
+fn signer_twice(frame: &Bytes) -> Bytes {
+    const ENTRY: usize = 2 + 64;
+    let mut bytes = frame.to_vec();
+    let is = |at: usize, who: u16| bytes.get(at..at + 2) == Some(&codec::encode(&ValidatorIndex(who))[..]);
+    let found = (0..bytes.len().saturating_sub(2 * ENTRY)).find(|at| is(*at, 0) && is(at + ENTRY, 1));
+    if let Some(at) = found {
+        bytes.copy_within(at..at + ENTRY, at + ENTRY);
+    }
+    bytes.into()
 }

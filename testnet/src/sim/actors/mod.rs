@@ -4,7 +4,7 @@
 //! network: it sees every frame that comes, may keep it from the body, and may change, drop or delay whatever the body sends,
 //! or send anything else. It cannot sign for others, and what it sends arrives under its own identity.
 //!
-//! A new actor is a file here, a variant of [`ActorKind`] and a line in [`ActorKind::make`].
+//! A new actor is a file here and a line in the list of [`ActorKind`].
 
 mod censor;
 mod corrupt_server;
@@ -14,108 +14,79 @@ mod impostor;
 mod lawless_primary;
 mod liar;
 mod replayer;
+mod rewritten;
 mod selective;
 mod silent;
 mod slow_primary;
 mod twin;
+mod usurper;
 mod withholder;
 
 use bytes::Bytes;
-use epione_consensus::{Message, SignedVote, Vote};
+use epione_consensus::{Body, Kind, Message, Signed, SignedVote, Vote};
 use epione_node::network::Class;
 use epione_node::wire::Frame;
-use epione_types::{ChainId, TimestampMs, ValidatorIndex, ValidatorSet};
+use epione_types::{
+    ChainId, Hash, Height, PublicKey, Signature, SignatureSet, Signer as _, TimestampMs, ValidatorIndex,
+    ValidatorSet, View,
+};
 
 use super::clock::Micros;
 use super::crypto::SimSigner;
 use super::random::Rng;
 
-/// How a validator may misbehave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ActorKind {
-    /// Says nothing.
-    Silent,
-    /// Says one thing to some and another to others.
-    Equivocator,
-    /// Speaks to some and not to others.
-    Selective,
-    /// Sends whatever fills memory or moves others too far.
-    Flooder,
-    /// Says everything again that was ever said.
-    Replayer,
-    /// Lies in view changes.
-    Liar,
-    /// Keeps batches to itself.
-    Withholder,
-    /// Proposes everything but what some want.
-    Censor,
-    /// Is as late as it dares.
-    SlowPrimary,
-    /// Lives twice.
-    Twin,
-    /// Serves blocks that are none.
-    CorruptServer,
-    /// Signs for others, badly.
-    Impostor,
-    /// Proposes what must not be proposed.
-    LawlessPrimary,
+macro_rules! actors {
+    ($($(#[doc = $what:literal])+ $kind:ident $name:literal $make:expr,)+) => {
+        /// How a validator may misbehave.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum ActorKind { $($(#[doc = $what])+ $kind,)+ }
+
+        impl ActorKind {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$kind),+];
+
+            /// Its name in a plan.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),+ }
+            }
+
+            pub(super) fn make(self) -> Box<dyn Actor> {
+                match self { $(Self::$kind => Box::new($make)),+ }
+            }
+        }
+    };
 }
 
-impl ActorKind {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Silent,
-        Self::Equivocator,
-        Self::Selective,
-        Self::Flooder,
-        Self::Replayer,
-        Self::Liar,
-        Self::Withholder,
-        Self::Censor,
-        Self::SlowPrimary,
-        Self::Twin,
-        Self::CorruptServer,
-        Self::Impostor,
-        Self::LawlessPrimary,
-    ];
-
-    /// Its name in a plan.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Silent => "silent",
-            Self::Equivocator => "equivocator",
-            Self::Selective => "selective",
-            Self::Flooder => "flooder",
-            Self::Replayer => "replayer",
-            Self::Liar => "liar",
-            Self::Withholder => "withholder",
-            Self::Censor => "censor",
-            Self::SlowPrimary => "slow-primary",
-            Self::Twin => "twin",
-            Self::CorruptServer => "corrupt-server",
-            Self::Impostor => "impostor",
-            Self::LawlessPrimary => "lawless-primary",
-        }
-    }
-
-    pub(super) fn make(self) -> Box<dyn Actor> {
-        match self {
-            Self::Silent => Box::new(silent::Silent),
-            Self::Equivocator => Box::<equivocator::Equivocator>::default(),
-            Self::Selective => Box::<selective::Selective>::default(),
-            Self::Flooder => Box::<flooder::Flooder>::default(),
-            Self::Replayer => Box::<replayer::Replayer>::default(),
-            Self::Liar => Box::<liar::Liar>::default(),
-            Self::Withholder => Box::new(withholder::Withholder),
-            Self::Censor => Box::<censor::Censor>::default(),
-            Self::SlowPrimary => Box::new(slow_primary::SlowPrimary),
-            Self::Twin => Box::<twin::Twin>::default(),
-            Self::CorruptServer => Box::new(corrupt_server::CorruptServer),
-            Self::Impostor => Box::<impostor::Impostor>::default(),
-            Self::LawlessPrimary => Box::<lawless_primary::LawlessPrimary>::default(),
-        }
-    }
+actors! {
+    /// Says nothing.
+    Silent "silent" silent::Silent,
+    /// Says one thing to some and another to others.
+    Equivocator "equivocator" equivocator::Equivocator::default(),
+    /// Speaks to some only.
+    Selective "selective" selective::Selective::default(),
+    /// Sends as much as it can.
+    Flooder "flooder" flooder::Flooder::default(),
+    /// Plays back everything.
+    Replayer "replayer" replayer::Replayer::default(),
+    /// Lies in its ViewChanges.
+    Liar "liar" liar::Liar::default(),
+    /// Lies in its NewViews.
+    Usurper "usurper" usurper::Usurper::default(),
+    /// Keeps batches to itself.
+    Withholder "withholder" withholder::Withholder,
+    /// Lets some clients wait for ever.
+    Censor "censor" censor::Censor,
+    /// Proposes late, or nothing.
+    SlowPrimary "slow-primary" slow_primary::SlowPrimary::default(),
+    /// Runs twice.
+    Twin "twin" twin::Twin::default(),
+    /// Serves wrong blocks.
+    CorruptServer "corrupt-server" corrupt_server::CorruptServer,
+    /// Signs for others, badly.
+    Impostor "impostor" impostor::Impostor::default(),
+    /// Proposes what must not be proposed.
+    LawlessPrimary "lawless-primary" lawless_primary::LawlessPrimary::default(),
 }
 
 /// A frame that leaves an actor.
@@ -182,15 +153,104 @@ impl Stage<'_> {
         ValidatorIndex(u16::try_from(self.me).unwrap_or(u16::MAX))
     }
 
+    /// Its key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.signer.public_key()
+    }
+
     /// Signs a vote with its key.
     #[must_use]
     pub fn sign(&self, vote: Vote) -> SignedVote {
         vote.sign(self.chain, self.index(), self.signer)
     }
 
+    /// Signs a body with its key.
+    #[must_use]
+    pub fn sign_body<T: Body>(&self, body: T) -> Signed<T> {
+        body.sign(self.chain, self.index(), self.signer)
+    }
+
+    /// Is that itself?
+    #[must_use]
+    pub fn is_mine(&self, from: ValidatorIndex) -> bool {
+        from == self.index()
+    }
+
+    /// Is it signed with its key?
+    #[must_use]
+    pub fn is_by_me(&self, message: &Message) -> bool {
+        match message {
+            Message::Vote(vote) | Message::Proposal(vote, _) => self.is_mine(vote.from),
+            Message::ViewChange(change) => self.is_mine(change.from),
+            Message::NewView(new_view) => self.is_mine(new_view.from),
+            Message::Status(status) => self.is_mine(status.from),
+            Message::Batch(_) | Message::Commits(_) | Message::Certificate(_) => false,
+        }
+    }
+
+    /// A hash of nothing.
+    #[must_use]
+    pub fn random_hash(&mut self) -> Hash {
+        let mut hash = [0; 32];
+        hash.chunks_mut(8).for_each(|part| part.copy_from_slice(&self.random.word().to_le_bytes()));
+        Hash(hash)
+    }
+
+    /// So many signatures for a vote: its own, and of others such as are none.
+    #[must_use]
+    pub fn some_signatures(&self, vote: Vote, count: usize) -> SignatureSet {
+        let n = self.set.len();
+        let others = (self.me + 1..self.me + count.min(n)).map(|at| at % n);
+        let others = others.map(|at| (ValidatorIndex(u16::try_from(at).unwrap_or(0)), Signature([7; 64])));
+        others.chain([(self.index(), self.sign(vote).signature)]).collect()
+    }
+
+    /// Now and then it suspects whoever is primary, for no reason: it wants the office, or the confusion.
+    pub fn is_restless(&mut self, view: u64) {
+        if !self.random.chance(30) {
+            return;
+        }
+        let (kind, epoch) = (Kind::Suspect, self.set.epoch);
+        let view = View(view);
+        let suspect = self.sign(Vote { kind, epoch, view, height: Height::ZERO, digest: Hash::ZERO });
+        self.deed();
+        self.others().for_each(|to| self.message(to, Message::Vote(suspect)));
+    }
+
     /// It did something that no honest node does.
     pub fn deed(&mut self) {
         *self.deeds += 1;
+    }
+}
+
+/// The message in a frame, if it is one.
+fn message_in(bytes: &Bytes) -> Option<Message> {
+    // The first word of an encoding says which frame it is.
+    match Frame::decode(bytes).ok().filter(|_| bytes.first() == Some(&0))? {
+        Frame::Message(message) => Some(message),
+        _ => None,
+    }
+}
+
+/// Where the others are, as far as their frames tell.
+#[derive(Debug, Default)]
+struct Watch {
+    view: u64,
+    height: u64,
+}
+
+impl Watch {
+    /// Statuses are enough: everybody sends them all the time. What another Byzantine one says may be beyond belief.
+    fn see(&mut self, bytes: &Bytes) {
+        const FAR: u64 = 1 << 24;
+        if let Some(Message::Status(status)) = message_in(bytes)
+            && status.body.view.0 < FAR
+            && status.body.low.0 < FAR
+        {
+            self.view = status.body.view.0;
+            self.height = self.height.max(status.body.low.0);
+        }
     }
 }
 
@@ -220,31 +280,4 @@ pub trait Actor {
 
     /// Time passes.
     fn tick(&mut self, _stage: &mut Stage<'_>) {}
-}
-
-/// Where the others are, as far as their frames tell.
-#[derive(Debug, Default)]
-struct Watch {
-    view: u64,
-    height: u64,
-}
-
-impl Watch {
-    /// Statuses are enough: everybody sends them all the time.
-    fn see(&mut self, bytes: &Bytes) {
-        if bytes.first() == Some(&0)
-            && let Ok(Frame::Message(Message::Status(status))) = Frame::decode(bytes)
-        {
-            self.view = status.body.view.0;
-            self.height = self.height.max(status.body.low.0);
-        }
-    }
-}
-
-/// The bytes with one part of them replaced by another of equal length.
-fn overwrite(bytes: &[u8], part: &[u8], by: &[u8]) -> Option<Vec<u8>> {
-    let at = bytes.windows(part.len()).position(|window| window == part)?;
-    let mut changed = bytes.to_vec();
-    changed.get_mut(at..at + part.len())?.copy_from_slice(by);
-    Some(changed)
 }

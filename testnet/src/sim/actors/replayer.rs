@@ -1,50 +1,55 @@
-//! Keeps everything it ever heard or said, and says it again, to anybody, at any time.
+//! Plays back everything it ever saw, its own words and others', to anybody, whenever it likes.
+//!
+//! Others' statuses are left out: who plays those back is cut off (`STATUS_REPLAYED`), and could do no more.
 
 use bytes::Bytes;
+use epione_consensus::Message;
 use epione_node::network::Class;
 
-use super::{Actor, Stage};
+use super::{Actor, Stage, message_in};
 
-/// Frames that it keeps; later ones take random places.
-const KEPT: usize = 1_000;
-/// Frames a tick.
-const A_TICK: u64 = 4;
+/// Frames that it remembers: the first ones, and a sample of all since.
+const REMEMBERED: usize = 3_000;
+/// Frames that it plays back at a time.
+const AT_A_TIME: u64 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Replayer {
-    kept: Vec<(Class, Bytes)>,
+    seen: Vec<(Class, Bytes)>,
 }
 
 impl Replayer {
-    fn keep(&mut self, stage: &mut Stage<'_>, class: Class, bytes: &Bytes) {
-        if self.kept.len() < KEPT {
-            self.kept.push((class, bytes.clone()));
-        } else if stage.random.chance(200) {
-            let at = stage.random.index(KEPT);
-            self.kept[at] = (class, bytes.clone());
+    fn remember(&mut self, stage: &mut Stage<'_>, class: Class, bytes: &Bytes) {
+        if self.seen.len() < REMEMBERED {
+            self.seen.push((class, bytes.clone()));
+        } else if stage.random.chance(100) {
+            let at = stage.random.index(REMEMBERED);
+            self.seen[at] = (class, bytes.clone());
         }
     }
 }
 
 impl Actor for Replayer {
     fn inbound(&mut self, stage: &mut Stage<'_>, _: usize, _: usize, class: Class, bytes: &Bytes) -> bool {
-        self.keep(stage, class, bytes);
-        true
+        let message = message_in(bytes);
+        if !matches!(message, Some(Message::Status(_))) {
+            self.remember(stage, class, bytes);
+        }
+        // Its own words come back to it: its body, which is honest, would stop for some of them (R27).
+        !message.is_some_and(|message| stage.is_by_me(&message))
     }
 
     fn outbound(&mut self, stage: &mut Stage<'_>, _: usize, to: usize, class: Class, bytes: Bytes) {
-        self.keep(stage, class, &bytes);
+        self.remember(stage, class, &bytes);
         stage.send(to, class, bytes);
     }
 
     fn tick(&mut self, stage: &mut Stage<'_>) {
-        for _ in 0..stage.random.below(A_TICK) {
-            let Some((class, bytes)) = self.kept.get(stage.random.index(self.kept.len())).cloned() else {
-                return;
-            };
+        for _ in 0..stage.random.below(AT_A_TIME * 2).min(self.seen.len() as u64) {
+            let (class, bytes) = self.seen[stage.random.index(self.seen.len())].clone();
             let to = stage.random.index(stage.set.len());
-            stage.send(to, class, bytes);
             stage.deed();
+            stage.send(to, class, bytes);
         }
     }
 }

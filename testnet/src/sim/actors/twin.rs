@@ -1,28 +1,26 @@
-//! Two live copies of one identity, each with disks of its own: each speaks to a part of the others, and the parts change.
+//! Two live copies of one identity, with disks of their own: each speaks to a part of the others, and the parts change.
+//!
+//! Sometimes each also hears only its part. Neither hears what the other said, or it would stop (R27).
 
 use bytes::Bytes;
 use epione_node::network::Class;
 
-use super::{Actor, Stage};
+use super::{Actor, Stage, message_in};
 use crate::sim::clock::{MS, Micros};
 
 #[derive(Debug, Default)]
 pub(super) struct Twin {
     until: Micros,
-    /// Who hears, and is heard by, the second copy.
-    half: u64,
-    /// Everybody hears both.
-    both: bool,
+    /// Who hears the second copy.
+    second: u64,
+    /// Each copy is heard by all, or hears all.
+    heard_by_all: bool,
+    hears_all: bool,
 }
 
 impl Twin {
-    fn with(&mut self, stage: &mut Stage<'_>, body: usize, other: usize) -> bool {
-        if stage.now >= self.until {
-            self.until = stage.now + stage.random.within(200, 3_000) * MS;
-            self.half = stage.random.word();
-            self.both = stage.random.chance(300);
-        }
-        self.both || (self.half >> other & 1 == 1) == (body == 1)
+    const fn has(&self, body: usize, other: usize) -> bool {
+        (self.second >> other & 1 == 1) == (body == 1)
     }
 }
 
@@ -31,16 +29,26 @@ impl Actor for Twin {
         2
     }
 
-    fn inbound(&mut self, stage: &mut Stage<'_>, body: usize, from: usize, _: Class, _: &Bytes) -> bool {
-        self.with(stage, body, from)
+    fn inbound(&mut self, stage: &mut Stage<'_>, body: usize, from: usize, _: Class, bytes: &Bytes) -> bool {
+        (self.hears_all || self.has(body, from))
+            && !message_in(bytes).is_some_and(|message| stage.is_by_me(&message))
     }
 
     fn outbound(&mut self, stage: &mut Stage<'_>, body: usize, to: usize, class: Class, bytes: Bytes) {
-        if self.with(stage, body, to) {
+        if self.heard_by_all || self.has(body, to) {
             if body == 1 {
                 stage.deed();
             }
             stage.send(to, class, bytes);
+        }
+    }
+
+    fn tick(&mut self, stage: &mut Stage<'_>) {
+        if stage.now >= self.until {
+            self.until = stage.now + stage.random.within(200, 3_000) * MS;
+            self.second = stage.random.word();
+            self.heard_by_all = stage.random.chance(150);
+            self.hears_all = stage.random.chance(500);
         }
     }
 }

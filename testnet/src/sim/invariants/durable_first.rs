@@ -12,8 +12,9 @@ pub(super) struct DurableFirst {
 }
 
 impl DurableFirst {
-    pub(super) fn durable(&mut self, node: usize, fact: &Fact) {
-        self.durable.insert((node, fact.statement, fact.view, fact.height));
+    /// True if it is new.
+    pub(super) fn durable(&mut self, node: usize, fact: &Fact) -> bool {
+        self.durable.insert((node, fact.statement, fact.view, fact.height))
     }
 
     pub(super) fn sent(&self, node: usize, fact: &Fact) -> Check {

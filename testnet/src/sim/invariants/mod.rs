@@ -17,6 +17,7 @@ mod signatures;
 mod state_roots;
 mod time;
 mod views;
+mod votes_in_place;
 
 use epione_consensus::{Message, Replica};
 use epione_types::{Certificate, ChainId, Receipt, TimestampMs, ValidatorSet};
@@ -54,6 +55,7 @@ pub struct Invariants {
     state_roots: state_roots::StateRoots,
     time: time::Time,
     views: views::Views,
+    votes_in_place: votes_in_place::VotesInPlace,
     broken: Option<Broken>,
 }
 
@@ -76,6 +78,7 @@ impl Invariants {
             state_roots: state_roots::StateRoots::default(),
             time: time::Time::new(set.params.max_clock_skew_ms),
             views: views::Views::default(),
+            votes_in_place: votes_in_place::VotesInPlace::new(set.params.window),
             broken: None,
         }
     }
@@ -102,9 +105,7 @@ impl Invariants {
     /// A node's log holds these now.
     pub fn durable(&mut self, node: usize, facts: &[Fact]) {
         for fact in facts {
-            let check = self.one_vote.says(node, fact);
-            self.need("one vote", check);
-            self.durable_first.durable(node, fact);
+            self.holds(node, fact);
             let check = self.monotone.durable(node, fact);
             self.need("monotone", check);
             let check = self.views.durable(node, fact);
@@ -197,10 +198,16 @@ impl Invariants {
     /// A node begins again, with this height in its store and these facts in its log.
     pub fn started(&mut self, node: usize, height: epione_types::Height, facts: &[Fact]) {
         self.applied_once.started(node, height);
-        for fact in facts {
-            let check = self.one_vote.says(node, fact);
-            self.need("one vote", check);
-            self.durable_first.durable(node, fact);
+        facts.iter().for_each(|fact| self.holds(node, fact));
+    }
+
+    /// A node's log holds this.
+    fn holds(&mut self, node: usize, fact: &Fact) {
+        let check = self.one_vote.says(node, fact);
+        self.need("one vote", check);
+        if self.durable_first.durable(node, fact) {
+            let check = self.votes_in_place.says(node, fact);
+            self.need("votes in place", check);
         }
     }
 
