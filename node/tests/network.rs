@@ -132,7 +132,9 @@ fn class_status(node: &Network, peer: u16, class: Class) -> ClassStatus {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_nodes_exchange_every_class_in_order() {
     const FRAMES: u16 = 200;
-    let mut nodes = mesh(4, &Limits::default()).await;
+    // A machine so busy that a ping takes seconds is no dead peer.
+    let limits = Limits { silence_max: PATIENCE * 2, ..Limits::default() };
+    let mut nodes = mesh(4, &limits).await;
     for (node, _) in &nodes {
         for number in 0..FRAMES {
             for class in Class::ALL {
@@ -166,7 +168,7 @@ async fn four_nodes_exchange_every_class_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_mebibytes_cross_on_one_stream() {
     const MIB: usize = 1024 * 1024;
-    let mut limits = Limits::default();
+    let mut limits = Limits { silence_max: PATIENCE * 2, ..Limits::default() };
     limits.classes.bulk.queue_bytes_max = 64 * MIB;
     let mut nodes = mesh(2, &limits).await;
     for (node, _) in &nodes {
