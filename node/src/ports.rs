@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epione_consensus::{Evidence, Payload, Wal};
+use epione_consensus::{Evidence, Payload, Record, Wal};
 use epione_types::{BlockHeader, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex};
 
 use crate::mempool::{Account, Client, Full};
@@ -30,6 +30,8 @@ pub trait Log: Wal<Error: Display> {
     fn position(&self) -> u64;
     /// Bytes of the whole log.
     fn bytes(&self) -> u64;
+    /// Whether one append can hold all of these.
+    fn fits(&self, records: &[Record]) -> bool;
     /// Drops records below `index`, as far as they fill files of their own.
     ///
     /// # Errors
