@@ -7,7 +7,7 @@ cd "$root/client/typescript"
 npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 rm -rf generated build
 npm run --silent generate
-npm run --silent build
+npm run --silent build # tsc: type-checks too
 
 cargo build --release --manifest-path "$root/Cargo.toml"
 epione="${CARGO_TARGET_DIR:-$root/target}/release/epione"
