@@ -88,6 +88,25 @@ impl Settings {
         }
     }
 
+    /// The value of a constant.
+    #[must_use]
+    pub fn get(&self, constant: PolicyConstant) -> u64 {
+        let Self { policy, constants } = self;
+        match constant {
+            PolicyConstant::OrganisationSignatures => policy.organisation_signatures.into(),
+            PolicyConstant::OverrideOpenMs => policy.override_open_ms,
+            PolicyConstant::OverrideReviewMs => policy.override_review_ms,
+            PolicyConstant::OverdueReviewsMax => policy.overdue_reviews_max.into(),
+            PolicyConstant::LiveRulesMax => constants.live_rules_max,
+            PolicyConstant::ReportReviewMs => constants.report_review_ms,
+            PolicyConstant::LinkMs => constants.link_ms,
+            PolicyConstant::AccessRequestMs => constants.access_request_ms,
+            PolicyConstant::RecoveryDelayMs => constants.recovery_delay_ms,
+            PolicyConstant::MinorPrivacyAge => constants.minor_privacy_age,
+            PolicyConstant::MajorityAge => constants.majority_age,
+        }
+    }
+
     /// Sets a constant; `value` is within its limits.
     pub(crate) fn set(&mut self, constant: PolicyConstant, value: u64) {
         let Self { policy, constants } = self;

@@ -3,6 +3,10 @@
 //! `epione NOUN VERB THING`: what the noun names stands alone, everything else has a flag, the same one everywhere
 //! (`--patient`). Every command has examples; that they can be typed is tested below.
 
+mod consent;
+mod identity;
+mod record;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -11,6 +15,10 @@ use epione_types::codes::{
     Action, Capability, Category, EmergencyReason, Label, OrganisationKind, Purpose, Role,
 };
 use epione_types::{Hash, TxId};
+
+pub(crate) use consent::*;
+pub(crate) use identity::*;
+pub(crate) use record::*;
 
 /// A permissioned ledger of hospitals: who holds which health record, who may see it, and who did.
 #[derive(Debug, Parser)]
@@ -99,6 +107,14 @@ pub(crate) enum Command {
   epione practitioner show hospital1/dr-b"
     )]
     Practitioner(Practitioner),
+    /// Devices that write records in a practitioner's name.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione device register --name analyser1 --kind ANALYSER --practitioner hospital0/doctor --as hospital0/admin
+  epione device revoke DEVICE --as hospital0/admin"
+    )]
+    Device(Device),
     /// Patients, by pseudonym.
     #[command(
         subcommand,
@@ -107,6 +123,22 @@ pub(crate) enum Command {
   epione patient show anna --as patients/anna"
     )]
     Patient(Patient),
+    /// Those who may act for a patient: parents, guardians, attorneys, executors.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione representative add --patient ben --name mother --kind GUARDIAN --evidence court.pdf --as hospital0/doctor
+  epione representative list --patient ben --as hospital0/doctor"
+    )]
+    Representative(Representative),
+    /// A lost key of a patient, restored by guardians.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione recovery guardians --guardian hospital1 --guardian patient:karl --threshold 2 --salts guardians/ --as patients/anna
+  epione recovery show --patient anna --as patients/anna"
+    )]
+    Recovery(Recovery),
     /// Health records: their register, never their content.
     #[command(
         subcommand,
@@ -115,6 +147,22 @@ pub(crate) enum Command {
   epione record list --patient anna --as patients/anna"
     )]
     Record(Record),
+    /// Reports: the patient sees them first, and says who else does.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione report draft letter.txt --patient anna --category CLINICAL_NOTE --month 2026-07 --keep vault --as hospital0/doctor
+  epione report approve REPORT --viewer hospital1/doctor --as patients/anna"
+    )]
+    Report(Report),
+    /// Links that open one record to a guest.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione link create --name gp --patient anna --record RECORD --until 7d --uses 3 --as patients/anna
+  epione link close LINK --as patients/anna"
+    )]
+    Link(Link),
     /// Grants and denials.
     #[command(
         subcommand,
@@ -124,6 +172,14 @@ pub(crate) enum Command {
   epione consent revoke GRANT --patient anna --as patients/anna"
     )]
     Consent(Consent),
+    /// Asking a patient for a grant, and the answer.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione request ask --patient anna --to hospital2/doctor --purpose TREAT --as hospital2/doctor
+  epione request approve REQUEST --patient anna --as patients/anna"
+    )]
+    Request(Request),
     /// Accesses to records: decided, counted, traced.
     #[command(
         subcommand,
@@ -133,6 +189,22 @@ pub(crate) enum Command {
   epione access list --patient anna --as patients/anna"
     )]
     Access(Access),
+    /// Emergency accesses and their review.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione emergency list --patient anna --as patients/anna
+  epione emergency review 41 --patient anna --holder hospital1/doctor --verdict OK --as hospital1/officer"
+    )]
+    Emergency(Emergency),
+    /// Constants of policy, which the organisations change by vote.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione policy show --as hospital0/admin
+  epione policy propose OVERRIDE_REVIEW_MS 48h --as hospital0/admin"
+    )]
+    Policy(Policy),
     /// Proofs of what became of a transaction.
     #[command(
         subcommand,
@@ -350,6 +422,15 @@ pub(crate) enum Keys {
         /// The key file.
         file: PathBuf,
     },
+    /// Sign with another key from now on; the old one is nobody's any more.
+    #[command(after_help = "Example:
+  epione keys rotate new.key --as patients/anna")]
+    Rotate {
+        /// The new key's file; see `epione keys new`.
+        file: PathBuf,
+        #[command(flatten)]
+        write: Write,
+    },
 }
 
 /// How to reach the consortium, and as whom. With a testnet all of it is known but `--as`.
@@ -426,6 +507,18 @@ pub(crate) enum Org {
         #[command(flatten)]
         write: Write,
     },
+    /// Stop an organisation for now: signed as its registration is.
+    #[command(after_help = "Example:
+  epione org suspend clinic --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
+    Suspend(OrgStatus),
+    /// Let a suspended organisation take part again.
+    #[command(after_help = "Example:
+  epione org resume clinic --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
+    Resume(OrgStatus),
+    /// An organisation leaves, for ever.
+    #[command(after_help = "Example:
+  epione org leave clinic --as clinic/admin")]
+    Leave(OrgStatus),
     /// Show an organisation.
     #[command(after_help = "Example:
   epione org show hospital1")]
@@ -464,6 +557,22 @@ pub(crate) enum Practitioner {
         #[command(flatten)]
         write: Write,
     },
+    /// Renew roles, capabilities, credential or key: what is not given again is over.
+    #[command(after_help = "Example:
+  epione practitioner update hospital1/dr-b --role PHYSICIAN --until 2027-12-31 --as hospital1/admin")]
+    Update(PractitionerUpdate),
+    /// Stop a practitioner for now.
+    #[command(after_help = "Example:
+  epione practitioner suspend hospital1/dr-b --as hospital1/admin")]
+    Suspend(PractitionerStatus),
+    /// Let a suspended practitioner work again.
+    #[command(after_help = "Example:
+  epione practitioner resume hospital1/dr-b --as hospital1/admin")]
+    Resume(PractitionerStatus),
+    /// A practitioner leaves, for ever.
+    #[command(after_help = "Example:
+  epione practitioner retire hospital1/dr-b --as hospital1/admin")]
+    Retire(PractitionerStatus),
     /// Show a practitioner.
     #[command(after_help = "Example:
   epione practitioner show hospital1/doctor")]
@@ -497,6 +606,40 @@ pub(crate) enum Patient {
         #[command(flatten)]
         write: Write,
     },
+    /// Your organisation begins to care: the patient's key signs too (--cosign), or for a patient in custody a carer's.
+    #[command(after_help = "Examples:
+  epione patient link anna --cosign .epione-testnet/keys/patients/anna.key --as hospital1/doctor
+  epione patient link PATIENT --document consent.pdf --cosign carer.key --as hospital1/doctor")]
+    Link(PatientSaid),
+    /// An organisation cares no more.
+    #[command(after_help = "Example:
+  epione patient unlink anna --org hospital1 --as patients/anna")]
+    Unlink(PatientUnlink),
+    /// The end of custody: a patient takes an own key.
+    #[command(after_help = "Example:
+  epione patient take-over ben --document identified.pdf --as hospital0/doctor")]
+    TakeOver(PatientTakeOver),
+    /// A patient died.
+    #[command(after_help = "Example:
+  epione patient deceased anna --document certificate.pdf --as hospital0/doctor")]
+    Deceased(PatientSaid),
+    /// The end of a patient whose records are erased; the patient's key signs too (--cosign).
+    #[command(after_help = "Example:
+  epione patient erase anna --cosign .epione-testnet/keys/patients/anna.key --as hospital0/doctor")]
+    Erase(PatientSaid),
+    /// What a patient was told, and what was seen of it.
+    #[command(after_help = "Example:
+  epione patient notices anna --as patients/anna")]
+    Notices(PatientHistory),
+    /// Say that a notice was seen.
+    #[command(after_help = "Example:
+  epione patient acknowledge anna --notice 41/0 --as patients/anna")]
+    Acknowledge(PatientAcknowledge),
+    /// Everything that happened about a patient, in order, as far as you may know of it.
+    #[command(after_help = "Examples:
+  epione patient history anna --as patients/anna
+  epione patient history anna --as patients/anna --json")]
+    History(PatientHistory),
     /// Show a patient.
     #[command(after_help = "Example:
   epione patient show anna --as patients/anna")]
@@ -519,6 +662,24 @@ Bodies stay with you: only random ids, codes, a month, a size class and salted h
 each body with its salt, without which nobody can show later what was registered. Messages name a file by its place
 (as given; in a folder by name), never by its name, which may be a patient's.")]
     Register(RecordRegister),
+    /// A new version in place of the present one, which stays.
+    #[command(after_help = "Example:
+  epione record revise RECORD lab2.json --keep vault --as hospital0/doctor")]
+    Revise(RecordRevise),
+    /// Say that a record should not have been; it stays.
+    #[command(after_help = "Example:
+  epione record mark-error RECORD --as hospital0/doctor")]
+    MarkError(RecordError),
+    /// The end of a record in all its versions: by the custodian's privacy officer or registrar, at the patient's wish.
+    #[command(after_help = "Examples:
+  epione record erase RECORD --cosign .epione-testnet/keys/patients/anna.key --as hospital0/officer
+  epione record erase RECORD --document wish.pdf --as hospital0/officer")]
+    Erase(RecordErase),
+    /// Keep a record from being erased, by law or for a dispute.
+    #[command(after_help = "Examples:
+  epione record hold RECORD --until 2036-12-31 --as hospital0/officer
+  epione record hold RECORD --lift --as hospital0/officer")]
+    Hold(RecordHold),
     /// A patient's records, as far as you may know of them.
     #[command(after_help = "Example:
   epione record list --patient anna --as patients/anna")]
@@ -601,6 +762,15 @@ pub(crate) enum Consent {
         #[command(flatten)]
         write: Write,
     },
+    /// Nobody may anything any more: a denial to everybody, and the end of every permit. Shows the permits still open.
+    #[command(after_help = "Examples:
+  epione consent opt-out --patient anna --as patients/anna
+  epione consent opt-out --patient anna --keep-permits --as patients/anna")]
+    OptOut(OptOut),
+    /// Pass on a delegable grant that you hold, within it and one level deep.
+    #[command(after_help = "Example:
+  epione consent delegate GRANT --patient anna --to hospital2/doctor --purpose TREAT --as hospital1/doctor")]
+    Delegate(Delegate),
     /// A patient's grants and denials, ended ones too.
     #[command(after_help = "Example:
   epione consent list --patient anna --as patients/anna")]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use epione_types::id::{OrgId, PatientId, PractitionerId};
+use epione_types::id::{OrgId, PatientId, PractitionerId, RepresentativeId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{About as _, CliError};
@@ -28,6 +28,8 @@ pub(crate) struct Book {
     /// By `organisation/name`.
     pub(crate) practitioners: BTreeMap<String, PractitionerName>,
     pub(crate) patients: BTreeMap<String, PatientId>,
+    #[serde(default)]
+    pub(crate) representatives: BTreeMap<String, RepresentativeId>,
     #[serde(skip)]
     path: Option<PathBuf>,
 }
@@ -78,6 +80,11 @@ impl Book {
         // The other patients of this machine are nobody's business.
         find(&self.patients, text)
             .ok_or_else(|| unknown("patient", text, "the names known here are in book.json"))
+    }
+
+    pub(crate) fn representative(&self, text: &str) -> Result<RepresentativeId, CliError> {
+        find(&self.representatives, text)
+            .ok_or_else(|| unknown("representative", text, "the names known here are in book.json"))
     }
 
     /// `organisation/practitioner`: a name of the book, or two ids or names.

@@ -34,6 +34,11 @@ impl CliError {
         Self { exit: EXIT_USAGE, ..Self::failed(message) }
     }
 
+    /// The ledger holds none, and that is proven.
+    pub(crate) fn not_there(kind: &str, id: impl std::fmt::Display) -> Self {
+        Self::failed(format!("there is no {kind} {id}: check the id")).reason("NOT_FOUND")
+    }
+
     pub(crate) fn not_proven(message: impl Into<String>) -> Self {
         Self { exit: EXIT_NOT_PROVEN, ..Self::failed(message) }.reason("NOT_PROVEN")
     }

@@ -143,7 +143,14 @@ fn cell(value: &Value) -> String {
         Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Number(_) => value.to_string(),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| match value {
+                Value::Object(_) => format!("{name}({})", cell(value)),
+                _ => format!("{name}={}", cell(value)),
+            };
+            fields.iter().map(field).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

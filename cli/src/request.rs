@@ -6,7 +6,7 @@ use std::str::FromStr;
 use epione_client::fhir::RecordFile;
 use epione_client::tx::{now, random_id};
 use epione_types::call::{
-    DataPeriod, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess, Rule,
+    DataPeriod, Emergency, GrantKind, Grantee, Guardian, Labels, Month, Person, Purposes, RecordAccess, Rule,
 };
 use epione_types::codes::Role;
 use epione_types::genesis::MAX_GENESIS_BYTES;
@@ -62,6 +62,11 @@ pub(crate) fn document(flag: &str, text: &str) -> Result<Hash, CliError> {
     Ok(DOCUMENT.hash(&std::fs::read(text).about(flag)?))
 }
 
+/// A document's hash, where one is named by `--document`.
+pub(crate) fn attested(document: Option<&str>) -> Result<Option<Hash>, CliError> {
+    document.map(|text| self::document("--document", text)).transpose()
+}
+
 /// The hash of a privacy notice; of an empty one if none is named.
 pub(crate) fn notice(text: Option<&str>) -> Result<Hash, CliError> {
     text.map_or_else(|| Ok(DOCUMENT.hash(b"")), |text| document("--notice", text))
@@ -78,8 +83,8 @@ pub(crate) fn this_month() -> Option<Month> {
     time::show(now()).get(..7)?.parse().ok()
 }
 
-/// To whom a rule applies.
-pub(crate) fn grantee(book: &Book, text: &str) -> Result<Grantee, CliError> {
+/// To whom a rule applies, as `flag` says.
+pub(crate) fn grantee(flag: &str, book: &Book, text: &str) -> Result<Grantee, CliError> {
     let (kind, rest) = text.split_once(':').unwrap_or(("", text));
     let practitioner = |text: &str| {
         let name = book.practitioner(text)?;
@@ -93,17 +98,38 @@ pub(crate) fn grantee(book: &Book, text: &str) -> Result<Grantee, CliError> {
         "role" => {
             let (org, role) = rest.split_once('/').ok_or_else(|| {
                 CliError::usage(format!(
-                    "--to '{text}': write role:ORG/ROLE, such as role:hospital1/PHYSICIAN"
+                    "{flag} '{text}': write role:ORG/ROLE, such as role:hospital1/PHYSICIAN"
                 ))
             })?;
-            Ok(Grantee::Role(book.org(org)?, id::<Role>("--to", role)?))
+            Ok(Grantee::Role(book.org(org)?, id::<Role>(flag, role)?))
         }
         "patient" => Ok(Grantee::Person(Person::Patient(book.patient(rest)?))),
-        "representative" => Ok(Grantee::Person(Person::Representative(id("--to", rest)?))),
-        "study" => Ok(Grantee::Study(id("--to", rest)?)),
-        "link" => Ok(Grantee::Guest(id("--to", rest)?)),
+        "representative" => Ok(Grantee::Person(Person::Representative(book.representative(rest)?))),
+        "study" => Ok(Grantee::Study(id(flag, rest)?)),
+        "link" => Ok(Grantee::Guest(id(flag, rest)?)),
         other => Err(CliError::usage(format!(
-            "--to '{text}': '{other}' is no kind of grantee; write everybody, org:, role:, person:, patient:, representative:, study: or link:"
+            "{flag} '{text}': '{other}' is no kind of grantee; write everybody, org:, role:, person:, patient:, representative:, study: or link:"
+        ))),
+    }
+}
+
+/// One person.
+pub(crate) fn person(flag: &str, book: &Book, text: &str) -> Result<Person, CliError> {
+    match grantee(flag, book, text)? {
+        Grantee::Person(person) => Ok(person),
+        _ => Err(CliError::usage(format!(
+            "{flag} '{text}' is no person: write ORG/PRACTITIONER, patient:ID or representative:ID, or names for ids"
+        ))),
+    }
+}
+
+/// One who helps to restore a key.
+pub(crate) fn guardian(book: &Book, text: &str) -> Result<Guardian, CliError> {
+    match grantee("--guardian", book, text)? {
+        Grantee::Org(org) => Ok(Guardian::Organisation(org)),
+        Grantee::Person(person) => Ok(Guardian::Person(person)),
+        _ => Err(CliError::usage(format!(
+            "--guardian '{text}': write org:ORG, ORG/PRACTITIONER, patient:ID or representative:ID"
         ))),
     }
 }
@@ -126,7 +152,7 @@ pub(crate) fn rule(kind: GrantKind, args: &args::Rule, book: &Book) -> Result<Ru
         .then_some(DataPeriod { from: args.data_from, until: args.data_until });
     Ok(Rule {
         kind,
-        to: grantee(book, &args.to)?,
+        to: grantee("--to", book, &args.to)?,
         purposes,
         actions: args.actions.clone(),
         categories: args.categories.clone(),
@@ -139,13 +165,13 @@ pub(crate) fn rule(kind: GrantKind, args: &args::Rule, book: &Book) -> Result<Ru
         delegable: args.delegable,
         parent: args.parent.as_deref().map(|text| id("--parent", text)).transpose()?,
         policy: args.policy,
-        document: args.document.as_deref().map(|text| document("--document", text)).transpose()?,
+        document: attested(args.document.as_deref())?,
     })
 }
 
 /// An access as it is asked for.
 pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> {
-    let commitment = args.written.as_deref().map(written).transpose()?;
+    let commitment = args.written.as_deref().map(|path| written("--written", path)).transpose()?;
     let emergency = args.emergency.map(|reason| Emergency { reason, text_commitment: commitment });
     Ok(RecordAccess {
         record: id("RECORD", &args.record)?,
@@ -160,17 +186,17 @@ pub(crate) fn access(args: &args::AccessArgs) -> Result<RecordAccess, CliError> 
     })
 }
 
-/// Commits to a written reason. The salted copy, which opens the commitment, is kept beside it; the same one is used again.
-fn written(path: &Path) -> Result<Hash, CliError> {
+/// Commits to a text. The salted copy, which opens the commitment, is kept beside it; the same one is used again.
+pub(crate) fn written(flag: &str, path: &Path) -> Result<Hash, CliError> {
     let salted = path.with_added_extension("salted");
     let bytes = match std::fs::read(&salted) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let file = RecordFile::new(&salt()?, &import::read("--written", path)?);
+            let file = RecordFile::new(&salt()?, &import::read(flag, path)?);
             import::write(&salted, file.bytes())?;
             file.bytes().to_vec()
         }
-        Err(error) => return Err(error).about("--written: the salted copy beside the file"),
+        Err(error) => return Err(error).about(format_args!("{flag}: the salted copy beside the file")),
     };
     Ok(Domain::COMMITMENT.hash(&bytes))
 }

@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use epione_chaincode::keys::Key;
 use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys};
 use epione_testnet::local::{self, Layout, State};
 use epione_types::call::Call;
+use epione_types::codec;
 use epione_types::{Outcome, Receipt, SecretKey, Signer, TxId};
 use prost::Message as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::args::{self, Connect};
@@ -18,6 +22,9 @@ use crate::request;
 
 /// The folder of patients' keys among a testnet's keys.
 pub(crate) const PATIENTS: &str = "patients";
+
+/// Largest entry of the ledger read.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 /// A testnet that a command speaks to.
 #[derive(Debug)]
@@ -73,6 +80,16 @@ impl Session {
         let status =
             status.map_err(|error| CliError::from(error).during(&format!("transaction {}", tx.id())))?;
         Done::of(tx.id(), status, write.receipt.as_deref())
+    }
+
+    /// What the ledger holds under a key, proven.
+    pub(crate) async fn entry<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &Key<T>,
+    ) -> Result<Option<T>, CliError> {
+        let (value, _) = self.client.state_value(key.as_bytes(), None).await?;
+        let decode = |bytes: bytes::Bytes| codec::decode(&bytes, ENTRY_BYTES_MAX);
+        value.map(decode).transpose().about("an entry of the ledger cannot be read; the node may be newer")
     }
 
     /// Where a new member's key belongs: in the file named, or among the testnet's keys under the name.

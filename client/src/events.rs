@@ -88,6 +88,21 @@ impl Subscription {
         }
     }
 
+    /// Everything up to a block that is on the ledger: what happened so far, and then no waiting for more.
+    ///
+    /// # Errors
+    /// As [`Self::next`], but that a node is lost: it does not go on at another.
+    pub async fn read_to(mut self, height: Height) -> Result<Vec<LedgerEvent>, ClientError> {
+        let end = EventCursor { height, index: u32::MAX };
+        let mut events = Vec::new();
+        // A node that has sent all there is says so by a heartbeat.
+        while !matches!(self.start, Start::After(cursor) if cursor >= end) {
+            events.extend(self.step().await?);
+        }
+        events.retain(|event| event.cursor <= end);
+        Ok(events)
+    }
+
     /// One message; `None` for a heartbeat, or for what came already.
     async fn step(&mut self) -> Result<Option<LedgerEvent>, ClientError> {
         if self.stream.is_none() {

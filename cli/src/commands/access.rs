@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use epione_proto::v1 as pb;
-use epione_types::call::Call;
+use epione_types::call::{Call, RecordAccess};
 use epione_types::codes::Decision;
 use epione_types::event::Event;
 use epione_types::id::PatientId;
@@ -12,7 +12,7 @@ use epione_types::{Height, Receipt};
 use serde_json::Value;
 
 use super::view;
-use crate::args::Access;
+use crate::args::{Access, Write};
 use crate::cases::File;
 use crate::error::{About as _, CliError, EXIT_DENIED, EXIT_FAILED};
 use crate::output::{Fields, Shown};
@@ -32,15 +32,7 @@ pub(super) async fn run(command: Access, json: bool) -> Result<Shown, CliError> 
         }
         Access::Record { access, write } => {
             let asked = request::access(&access)?;
-            let session = Session::open(&write.connect).await?;
-            let done = session.submit(Call::RecordAccess(asked), &[], &write).await?;
-            let Some((decision, fields)) = decided(&done.receipt) else {
-                return Err(CliError::failed(
-                    "the receipt holds no decision: the node is of another version",
-                ));
-            };
-            let shown = Shown::one(fields.and(done.fields()));
-            Ok(if decision == Decision::Permit { shown } else { shown.exit(EXIT_DENIED) })
+            record(asked, &write).await
         }
         Access::Test { cases } => test(&cases, json),
         Access::List { patient, connect } => {
@@ -50,6 +42,17 @@ pub(super) async fn run(command: Access, json: bool) -> Result<Shown, CliError> 
             Ok(Shown::many(rows.iter().map(view::access_event).collect::<Result<_, _>>()?))
         }
     }
+}
+
+/// Has an access decided, counted and traced.
+pub(super) async fn record(asked: RecordAccess, write: &Write) -> Result<Shown, CliError> {
+    let session = Session::open(&write.connect).await?;
+    let done = session.submit(Call::RecordAccess(asked), &[], write).await?;
+    let Some((decision, fields)) = decided(&done.receipt) else {
+        return Err(CliError::failed("the receipt holds no decision: the node is of another version"));
+    };
+    let shown = Shown::one(fields.and(done.fields()));
+    Ok(if decision == Decision::Permit { shown } else { shown.exit(EXIT_DENIED) })
 }
 
 /// Decides every case of a file, here and now: no node, no ledger.

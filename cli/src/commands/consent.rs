@@ -1,11 +1,12 @@
 //! Grants and denials.
 
 use epione_proto::v1 as pb;
-use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant};
+use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant, SetOptOut};
+use epione_types::event::Event;
 use epione_types::id::GrantId;
 
 use super::view;
-use crate::args::{Consent, Rule};
+use crate::args::{Consent, Delegate, OptOut, Rule};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
@@ -23,6 +24,11 @@ pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
             let call = RevokeGrant { patient: session.book.patient(&patient)?, grant, document };
             let done = session.submit(Call::RevokeGrant(call), &[], &write).await?;
             Ok(Shown::one(Fields::new().text("revoked", grant).and(done.fields())))
+        }
+        Consent::OptOut(args) => opt_out(args).await,
+        Consent::Delegate(Delegate { grant, mut rule }) => {
+            rule.parent = Some(grant);
+            create(GrantKind::Permit, rule).await
         }
         Consent::List { patient, connect } => {
             let session = Session::open(&connect).await?;
@@ -46,6 +52,24 @@ pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
             }
         }
     }
+}
+
+async fn opt_out(args: OptOut) -> Result<Shown, CliError> {
+    let document = request::attested(args.document.as_deref())?;
+    let session = Session::open(&args.write.connect).await?;
+    let patient = session.book.patient(&args.patient)?;
+    let grant = request::new_id(GrantId)?;
+    let call = SetOptOut { patient, grant, keep_permits: args.keep_permits, document };
+    let done = session.submit(Call::SetOptOut(call), &[], &args.write).await?;
+    let ended = done.receipt.events.iter().find_map(|event| match event {
+        Event::OptedOut { revoked, still_open, .. } => Some((*revoked, still_open.clone())),
+        _ => None,
+    });
+    let (revoked, still_open) = ended.unwrap_or_default();
+    let note =
+        if still_open.is_empty() { "" } else { "Permits still open go on opening: revoke each to end it." };
+    let fields = Fields::new().text("grant", grant).with("revoked", revoked).list("still_open", still_open);
+    Ok(Shown::one(fields.and(done.fields())).note(note))
 }
 
 async fn create(kind: GrantKind, args: Rule) -> Result<Shown, CliError> {

@@ -25,6 +25,12 @@ pub(crate) async fn admin_of(session: &Session) -> Result<OrgId, CliError> {
     Ok(fixed("admin_of_org_id", &id)?)
 }
 
+/// What a member is called in the book: by the organisation's name here, if it has one.
+pub(crate) fn full_name(session: &Session, org: OrgId, name: &str) -> String {
+    let known = session.book.orgs.iter().find(|(_, id)| **id == org).map(|(name, _)| name.clone());
+    format!("{}/{name}", known.unwrap_or_else(|| org.to_string()))
+}
+
 /// Enrols a physician who may break the glass.
 pub(crate) async fn physician(
     client: &EpioneClient,

@@ -3,12 +3,17 @@
 use epione_client::keys;
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
-use epione_types::call::{Call, RegisterOrganisation, RegisterPatient, RegisterPractitioner};
+use epione_types::call::{
+    Call, RegisterOrganisation, RegisterPatient, RegisterPractitioner, SetOrganisationStatus,
+    SetPractitionerStatus, UpdatePractitioner,
+};
+use epione_types::codes::{OrganisationStatus, PractitionerStatus};
 use epione_types::id::{OrgId, PatientId, PractitionerId};
 use epione_types::{SecretKey, Signer as _};
 
-use super::{enrol, view};
-use crate::args::{Org, Patient, Practitioner};
+use super::care::{self, Step};
+use super::{done, enrol, view};
+use crate::args::{self, Org, OrgStatus, Patient, Practitioner, PractitionerUpdate};
 use crate::book::PractitionerName;
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
@@ -51,6 +56,9 @@ pub(super) async fn org(command: Org) -> Result<Shown, CliError> {
             }
             Ok(Shown::one(Fields::new().text("org", id).and(done.fields())))
         }
+        Org::Suspend(args) => org_status(args, OrganisationStatus::Suspended).await,
+        Org::Resume(args) => org_status(args, OrganisationStatus::Active).await,
+        Org::Leave(args) => org_status(args, OrganisationStatus::Exited).await,
         Org::Show { org, connect } => {
             let session = Session::open(&connect).await?;
             let request = pb::GetOrgRequest { org_id: raw(session.book.org(&org)?.0), options: None };
@@ -62,15 +70,48 @@ pub(super) async fn org(command: Org) -> Result<Shown, CliError> {
     }
 }
 
+async fn org_status(args: OrgStatus, status: OrganisationStatus) -> Result<Shown, CliError> {
+    let session = Session::open(&args.write.connect).await?;
+    let organisation = session.book.org(&args.org)?;
+    let call = Call::SetOrganisationStatus(SetOrganisationStatus { organisation, status });
+    let fields = Fields::new().text("org", organisation).text("status", status);
+    done(&session, call, fields, &args.write).await
+}
+
+async fn practitioner_status(
+    args: args::PractitionerStatus,
+    status: PractitionerStatus,
+) -> Result<Shown, CliError> {
+    let session = Session::open(&args.write.connect).await?;
+    let practitioner = session.book.practitioner(&args.practitioner)?.practitioner;
+    let call = Call::SetPractitionerStatus(SetPractitionerStatus { practitioner, status });
+    let fields = Fields::new().text("practitioner", practitioner).text("status", status);
+    done(&session, call, fields, &args.write).await
+}
+
+async fn update(args: PractitionerUpdate) -> Result<Shown, CliError> {
+    let key = args.member_key.as_deref().map(keys::read).transpose()?;
+    let session = Session::open(&args.write.connect).await?;
+    let call = UpdatePractitioner {
+        practitioner: session.book.practitioner(&args.practitioner)?.practitioner,
+        roles: args.roles,
+        capabilities: args.capabilities,
+        credential_until: request::instant("--until", args.until.as_deref())?,
+        key: key.as_ref().map(|key| key.public_key()),
+    };
+    let fields = Fields::new().text("practitioner", call.practitioner);
+    let keys: Vec<SecretKey> = key.into_iter().collect();
+    let done = session.submit(Call::UpdatePractitioner(call), &keys, &args.write).await?;
+    Ok(Shown::one(fields.and(done.fields())))
+}
+
 pub(super) async fn practitioner(command: Practitioner) -> Result<Shown, CliError> {
     match command {
         Practitioner::Register { name, member_key, roles, capabilities, until, commitment, write } => {
             let mut session = Session::open(&write.connect).await?;
             let org = enrol::admin_of(&session).await?;
             // Among the keys of the admin's organisation, by its name here.
-            let org_name = session.book.orgs.iter().find(|(_, id)| **id == org).map(|(name, _)| name.clone());
-            let full =
-                name.as_deref().map(|name| format!("{}/{name}", org_name.unwrap_or_else(|| org.to_string())));
+            let full = name.as_deref().map(|name| enrol::full_name(&session, org, name));
             let key = session.member_key(member_key.as_deref(), full.as_deref())?;
             let call = RegisterPractitioner {
                 practitioner: request::new_id(PractitionerId)?,
@@ -90,6 +131,10 @@ pub(super) async fn practitioner(command: Practitioner) -> Result<Shown, CliErro
                 Fields::new().text("org", org).text("practitioner", practitioner).and(done.fields()),
             ))
         }
+        Practitioner::Update(args) => update(args).await,
+        Practitioner::Suspend(args) => practitioner_status(args, PractitionerStatus::Suspended).await,
+        Practitioner::Resume(args) => practitioner_status(args, PractitionerStatus::Active).await,
+        Practitioner::Retire(args) => practitioner_status(args, PractitionerStatus::Retired).await,
         Practitioner::Show { practitioner, connect } => {
             let session = Session::open(&connect).await?;
             let name = session.book.practitioner(&practitioner)?;
@@ -129,6 +174,14 @@ pub(super) async fn patient(command: Patient) -> Result<Shown, CliError> {
             }
             Ok(Shown::one(Fields::new().text("patient", id).with("custodial", custodial).and(done.fields())))
         }
+        Patient::Link(args) => care::step(Step::Link, args).await,
+        Patient::Unlink(args) => care::unlink(args).await,
+        Patient::TakeOver(args) => care::take_over(args).await,
+        Patient::Deceased(args) => care::step(Step::Deceased, args).await,
+        Patient::Erase(args) => care::step(Step::Erase, args).await,
+        Patient::Notices(args) => care::notices(args).await,
+        Patient::Acknowledge(args) => care::acknowledge(args).await,
+        Patient::History(args) => care::events(args).await,
         Patient::Show { patient, connect } => {
             let session = Session::open(&connect).await?;
             let request =

@@ -2,24 +2,36 @@
 
 mod access;
 mod block;
+mod care;
 mod consent;
 mod demo;
+mod device;
+mod emergency;
 mod enrol;
+mod history;
 mod identity;
 mod keys;
 mod ledger;
+mod link;
 mod node;
+mod policy;
 mod receipt;
 mod record;
+mod recovery;
+mod report;
+mod representative;
+mod request;
 mod sim;
 mod testnet;
 mod view;
 
+use epione_types::call::Call;
 use epione_types::codes::Refusal;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Write};
 use crate::error::CliError;
-use crate::output::Shown;
+use crate::output::{Fields, Shown};
+use crate::session::Session;
 
 /// Does what was typed.
 pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
@@ -28,13 +40,21 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Testnet(command) => testnet::run(command, json).await,
         Command::Node(command) => node::run(command).await,
         Command::Ledger(command) => ledger::run(command),
-        Command::Keys(command) => keys::run(command),
+        Command::Keys(command) => keys::run(command).await,
         Command::Org(command) => identity::org(command).await,
         Command::Practitioner(command) => identity::practitioner(command).await,
+        Command::Device(command) => device::run(command).await,
         Command::Patient(command) => identity::patient(command).await,
+        Command::Representative(command) => representative::run(command).await,
+        Command::Recovery(command) => recovery::run(command).await,
         Command::Record(command) => record::run(command).await,
+        Command::Report(command) => report::run(command).await,
+        Command::Link(command) => link::run(command).await,
         Command::Consent(command) => consent::run(command).await,
+        Command::Request(command) => request::run(command).await,
         Command::Access(command) => access::run(command, json).await,
+        Command::Emergency(command) => emergency::run(command).await,
+        Command::Policy(command) => policy::run(command).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
         Command::Demo(args) => demo::run(args).await,
@@ -49,6 +69,12 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
             Ok(Shown::nothing())
         }
     }
+}
+
+/// Submits one call, and shows `fields` and where it stands.
+async fn done(session: &Session, call: Call, fields: Fields, write: &Write) -> Result<Shown, CliError> {
+    let done = session.submit(call, &[], write).await?;
+    Ok(Shown::one(fields.and(done.fields())))
 }
 
 /// Waits for Ctrl-C, SIGTERM or SIGHUP.

@@ -2,23 +2,52 @@
 
 use std::time::Duration;
 
+use epione_chaincode::keys;
 use epione_client::fhir::RecordFile;
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
-use epione_types::call::{Call, RegisterRecord};
+use epione_types::call::{
+    Call, EraseRecord, MarkEnteredInError, RegisterRecord, SetRetention, SupersedeRecord,
+};
 use epione_types::id::{OpaqueRef, RecordId};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::view;
-use crate::args::{Record, RecordRegister};
+use super::{done, report, view};
+use crate::args::{Record, RecordErase, RecordError, RecordHold, RecordRegister, RecordRevise};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
 use crate::session::Session;
-use crate::{import, load, request};
+use crate::{import, load, request, time};
 
 pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
     match command {
         Record::Register(args) => register(args).await,
+        Record::Revise(args) => revise(args).await,
+        Record::MarkError(RecordError { record, role, version, write }) => {
+            let record = request::id("RECORD", &record)?;
+            let session = Session::open(&write.connect).await?;
+            let version = match version {
+                Some(version) => version,
+                None => in_force(&session, record).await?.version,
+            };
+            let fields = Fields::new().text("record", record).with("version", version);
+            let call = Call::MarkEnteredInError(MarkEnteredInError { record, version, role });
+            done(&session, call, fields, &write).await
+        }
+        Record::Erase(RecordErase { record, document, write }) => {
+            let record = request::id("RECORD", &record)?;
+            let document = request::attested(document.as_deref())?;
+            let session = Session::open(&write.connect).await?;
+            let call = Call::EraseRecord(EraseRecord { record, document });
+            done(&session, call, Fields::new().text("erased", record), &write).await
+        }
+        Record::Hold(RecordHold { record, until, lift: _, write }) => {
+            let record = request::id("RECORD", &record)?;
+            let until = request::instant("--until", until.as_deref())?;
+            let session = Session::open(&write.connect).await?;
+            let fields = Fields::new().text("record", record).maybe("kept_until", until.map(time::show));
+            done(&session, Call::SetRetention(SetRetention { record, until }), fields, &write).await
+        }
         Record::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;
@@ -52,6 +81,37 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
             Ok(Shown::one(fields.and(view::context(answer.context.as_ref()))))
         }
     }
+}
+
+/// The record's version in force, proven.
+async fn in_force(session: &Session, id: RecordId) -> Result<epione_chaincode::records::Record, CliError> {
+    let found = session.entry(&keys::record(id)).await?;
+    found.ok_or_else(|| CliError::not_there("record", id))
+}
+
+async fn revise(args: RecordRevise) -> Result<Shown, CliError> {
+    let record = request::id("RECORD", &args.record)?;
+    let file = RecordFile::new(&request::salt()?, &import::read("FILE", &args.file)?);
+    let session = Session::open(&args.write.connect).await?;
+    let before = in_force(&session, record).await?;
+    let mut labels = if args.labels.is_empty() { before.labels } else { args.labels };
+    labels.sort_unstable();
+    labels.dedup();
+    let call = SupersedeRecord {
+        record,
+        version: args.version.unwrap_or(before.version),
+        role: args.role,
+        category: args.category.unwrap_or(before.category),
+        labels,
+        service_month: args.month.unwrap_or(before.service_month),
+        body: report::body(&file)?,
+        minor_consented: before.minor_consented,
+    };
+    std::fs::create_dir_all(&args.keep).about(args.keep.display())?;
+    // Beside the versions before it.
+    import::keep_record(&args.keep, &format!("{record}-{}", file.commitment()), &file)?;
+    let fields = Fields::new().text("record", record).with("version", call.version.saturating_add(1));
+    done(&session, Call::SupersedeRecord(call), fields, &args.write).await
 }
 
 async fn register(args: RecordRegister) -> Result<Shown, CliError> {

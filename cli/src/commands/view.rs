@@ -1,5 +1,6 @@
 //! What nodes answer, as fields to show.
 
+use epione_client::LedgerEvent;
 use epione_proto::ConvertError;
 use epione_proto::convert::{Code, code_from_wire, fixed};
 use epione_proto::v1 as pb;
@@ -11,13 +12,14 @@ use epione_types::codes::{
 };
 use serde_json::Value;
 
+use crate::error::{About as _, CliError};
 use crate::output::Fields;
 use crate::session::hex;
 use crate::time;
 
 type Viewed = Result<Fields, ConvertError>;
 
-fn name<T: Code + std::fmt::Display>(field: &str, number: i32) -> Result<String, ConvertError> {
+pub(crate) fn name<T: Code + std::fmt::Display>(field: &str, number: i32) -> Result<String, ConvertError> {
     code_from_wire::<T>(field, number).map(|code| code.to_string())
 }
 
@@ -103,7 +105,7 @@ pub(crate) fn record_details(record: &pb::Record) -> Fields {
 }
 
 /// To whom, as `--to` reads it.
-fn grantee(to: Grantee) -> String {
+pub(crate) fn grantee(to: Grantee) -> String {
     match to {
         Grantee::Any => "everybody".to_owned(),
         Grantee::Org(org) => format!("org:{org}"),
@@ -116,8 +118,8 @@ fn grantee(to: Grantee) -> String {
     }
 }
 
-pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
-    let rule = Rule::try_from(grant.rule.clone().unwrap_or_default())?;
+/// What a rule says, but for how often it may be used.
+pub(crate) fn rule(rule: &Rule) -> Fields {
     let purposes: Vec<String> = match &rule.purposes {
         Purposes::All => vec!["all".to_owned()],
         Purposes::Only(only) => only.iter().map(ToString::to_string).collect(),
@@ -126,19 +128,11 @@ pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
         Labels::Any => vec!["any".to_owned()],
         Labels::Only(only) => only.iter().map(ToString::to_string).collect(),
     };
-    let source = match grant.source() {
-        pb::GrantSource::Unspecified => "UNSPECIFIED",
-        pb::GrantSource::Patient => "PATIENT",
-        pb::GrantSource::Representative => "REPRESENTATIVE",
-        pb::GrantSource::Attested => "ATTESTED",
-        pb::GrantSource::Delegated => "DELEGATED",
-    };
     let kind = match rule.kind {
         GrantKind::Permit => "PERMIT",
         GrantKind::Deny => "DENY",
     };
-    Ok(Fields::new()
-        .text("grant", hex(&grant.grant_id))
+    Fields::new()
         .with("kind", kind)
         .with("to", grantee(rule.to))
         .list("purposes", purposes)
@@ -148,6 +142,20 @@ pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
         .list("labels", labels)
         .maybe("from", rule.from.map(time::show))
         .maybe("until", rule.until.map(time::show))
+}
+
+pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
+    let rule = Rule::try_from(grant.rule.clone().unwrap_or_default())?;
+    let source = match grant.source() {
+        pb::GrantSource::Unspecified => "UNSPECIFIED",
+        pb::GrantSource::Patient => "PATIENT",
+        pb::GrantSource::Representative => "REPRESENTATIVE",
+        pb::GrantSource::Attested => "ATTESTED",
+        pb::GrantSource::Delegated => "DELEGATED",
+    };
+    Ok(Fields::new()
+        .text("grant", hex(&grant.grant_id))
+        .and(self::rule(&rule))
         .with("uses", grant.uses)
         .with("max_uses", rule.max_uses)
         .with("source", source)
@@ -183,6 +191,23 @@ pub(crate) fn access_event(event: &pb::AccessEvent) -> Viewed {
         .with("reason", name::<Reason>("reason", event.reason)?)
         .with("grant", id_or_null(event.grant_id.as_ref()))
         .with("emergency", emergency))
+}
+
+/// An event: its name, and what it says.
+pub(crate) fn event(it: &LedgerEvent) -> Result<Fields, CliError> {
+    // One name with its fields, as serde writes a variant.
+    let event = serde_json::to_value(&it.event).about("an event cannot be shown")?;
+    let (name, detail) = match event {
+        Value::Object(map) => map.into_iter().next().unwrap_or_default(),
+        other => (other.to_string(), Value::Null),
+    };
+    Ok(Fields::new()
+        .with("height", it.cursor.height.0)
+        .with("index", it.cursor.index)
+        .text("time", time::show(it.time))
+        .with("event", name)
+        .with("detail", detail)
+        .text("transaction", it.tx_id))
 }
 
 /// A node as its operator sees it.

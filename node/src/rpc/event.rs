@@ -400,6 +400,7 @@ impl Subscription {
         let mut at = start;
         let mut time = progress.borrow().timestamp;
         let mut beat = Instant::now();
+        let mut caught_up = false;
         loop {
             if Instant::now() >= beat {
                 beat = Instant::now() + self.events.limits.heartbeat;
@@ -424,6 +425,11 @@ impl Subscription {
             }
             (at, time) = (at.max(piece.upto), piece.time);
             if at.height < piece.head {
+                continue;
+            }
+            if !caught_up && at > start {
+                // Whoever wanted what happened so far need not wait to know that this was all.
+                (caught_up, beat) = (true, Instant::now());
                 continue;
             }
             tokio::select! {

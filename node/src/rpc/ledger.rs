@@ -1,10 +1,10 @@
 //! The ledger itself: blocks, headers, proofs, validators.
 
-use epione_chaincode::read;
+use epione_chaincode::{host, keys, read};
 use epione_consensus::SignedVote;
 use epione_proto::convert::raw;
 use epione_proto::v1::{self as pb, ledger_service_server::LedgerService};
-use epione_types::id::{GrantId, PatientId, RecordId};
+use epione_types::id::{AccessRequestId, GrantId, PatientId, RecordId};
 use epione_types::state_proof::STATE_KEY_BYTES_MAX;
 use epione_types::{Batch, Height, codec};
 use tonic::{Request, Response, Status};
@@ -48,7 +48,7 @@ fn sees_key(view: &View<'_>, key: &[u8]) -> Result<bool, RpcError> {
     };
     Ok(match prefix {
         // Public among the enrolled; whoever names a transaction has seen it.
-        b"cfg/" | b"org/" | b"pra/" | b"txi/" => true,
+        b"cfg/" | b"org/" | b"pra/" | b"dev/" | b"prp/" | b"txi/" => true,
         b"key/" => rest == view.caller.key.as_bytes(),
         b"pat/" => match PatientId::try_from(rest) {
             Ok(id) => patient(id)?.is_some(),
@@ -67,6 +67,32 @@ fn sees_key(view: &View<'_>, key: &[u8]) -> Result<bool, RpcError> {
                 _ => false,
             }
         }
+        b"rpt/" => match RecordId::try_from(rest) {
+            Ok(id) => match host::get(view.state, &keys::record(id))? {
+                Some(record) => match patient(record.patient)? {
+                    Some(reader) => reader.report(id)?.is_some(),
+                    None => false,
+                },
+                None => false,
+            },
+            Err(_) => false,
+        },
+        b"arq/" => match rest
+            .split_at_checked(PatientId::LEN)
+            .map(|(a, b)| (a.try_into(), AccessRequestId::try_from(b)))
+        {
+            Some((Ok(id), Ok(request))) => {
+                read::access_request(view.state, view.now, view.caller.member, id, request)?.is_some()
+            }
+            _ => false,
+        },
+        b"rcv/" => match PatientId::try_from(rest) {
+            Ok(id) => match patient(id)? {
+                Some(reader) => reader.recovery()?.is_some(),
+                None => false,
+            },
+            Err(_) => false,
+        },
         _ => false,
     })
 }

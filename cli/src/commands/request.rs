@@ -1,0 +1,100 @@
+//! Requests for access, and their answers.
+
+use std::collections::BTreeSet;
+
+use epione_chaincode::consent::requests::AccessRequest;
+use epione_chaincode::keys;
+use epione_proto::v1::EventKind;
+use epione_types::call::{
+    ApproveAccessRequest, Call, GrantKind, Grantee, Person, RejectAccessRequest, RequestAccess,
+    WithdrawAccessRequest,
+};
+use epione_types::event::Event;
+use epione_types::id::{AccessRequestId, GrantId, PatientId};
+
+use super::{done, history, view};
+use crate::args::Request;
+use crate::error::CliError;
+use crate::output::{Fields, Shown};
+use crate::request;
+use crate::session::Session;
+use crate::time;
+
+pub(super) async fn run(command: Request) -> Result<Shown, CliError> {
+    match command {
+        Request::Ask { answer_until, message, rule } => {
+            let message = message.as_deref().map(|path| request::written("--message", path)).transpose()?;
+            let expires_at = request::instant("--answer-until", Some(&answer_until))?;
+            let session = Session::open(&rule.write.connect).await?;
+            let call = RequestAccess {
+                request: request::new_id(AccessRequestId)?,
+                patient: session.book.patient(&rule.patient)?,
+                rule: request::rule(GrantKind::Permit, &rule, &session.book)?,
+                message,
+                expires_at: expires_at.unwrap_or_default(),
+            };
+            let fields = Fields::new().text("request", call.request).text("patient", call.patient);
+            done(&session, Call::RequestAccess(call), fields, &rule.write).await
+        }
+        Request::Approve { request, patient, until, uses, document, write } => {
+            let id: AccessRequestId = request::id("REQUEST", &request)?;
+            let until = request::instant("--until", until.as_deref())?;
+            let document = request::attested(document.as_deref())?;
+            let session = Session::open(&write.connect).await?;
+            let patient = session.book.patient(&patient)?;
+            let mut rule = find(&session, patient, id).await?.rule;
+            rule.until = until.or(rule.until);
+            rule.max_uses = uses.or(rule.max_uses);
+            rule.document = document.or(rule.document);
+            let grant = request::new_id(GrantId)?;
+            let call = ApproveAccessRequest { patient, request: id, grant, rule };
+            let fields = Fields::new().text("request", id).text("grant", grant);
+            done(&session, Call::ApproveAccessRequest(call), fields, &write).await
+        }
+        Request::Reject { request, patient, document, write } => {
+            let request = request::id("REQUEST", &request)?;
+            let document = request::attested(document.as_deref())?;
+            let session = Session::open(&write.connect).await?;
+            let patient = session.book.patient(&patient)?;
+            let call = Call::RejectAccessRequest(RejectAccessRequest { patient, request, document });
+            done(&session, call, Fields::new().text("request", request), &write).await
+        }
+        Request::Withdraw { request, patient, write } => {
+            let request = request::id("REQUEST", &request)?;
+            let session = Session::open(&write.connect).await?;
+            let patient = session.book.patient(&patient)?;
+            let call = Call::WithdrawAccessRequest(WithdrawAccessRequest { patient, request });
+            done(&session, call, Fields::new().text("request", request), &write).await
+        }
+        Request::List(args) => {
+            let session = Session::open(&args.connect).await?;
+            let patient = session.book.patient(&args.patient)?;
+            let mut known = BTreeSet::new();
+            let mut rows = Vec::new();
+            for it in history::of(&session, patient, &[EventKind::AccessRequestChanged]).await? {
+                let Event::AccessRequestChanged { request, .. } = it.event else { continue };
+                if known.insert(request) {
+                    rows.push(row(&find(&session, patient, request).await?));
+                }
+            }
+            Ok(Shown::many(rows))
+        }
+    }
+}
+
+async fn find(session: &Session, patient: PatientId, id: AccessRequestId) -> Result<AccessRequest, CliError> {
+    let found = session.entry(&keys::access_request(patient, id)).await?;
+    found.ok_or_else(|| CliError::not_there("request", id))
+}
+
+fn row(request: &AccessRequest) -> Fields {
+    let (org, practitioner) = request.requester;
+    Fields::new()
+        .text("request", request.id)
+        .text("requester", view::grantee(Grantee::Person(Person::Practitioner(org, practitioner))))
+        .text("status", request.status)
+        .and(view::rule(&request.rule))
+        .text("asked", time::show(request.created_at))
+        .text("answer_until", time::show(request.expires_at))
+        .maybe("grant", request.grant)
+}
