@@ -18,11 +18,15 @@
 //! [`Label::Other`]: epione_types::codes::Label::Other
 
 mod bundle;
+pub mod consent;
+mod identity;
 mod json;
 mod record;
 mod tables;
+mod time;
 
 pub use bundle::{Dated, ImportPlan, PatientDraft, RecordDraft, read_bundle};
+pub use identity::{Directory, Target};
 pub use record::{Import, PatientFile, RecordFile, RecordFileError, SealedRecord};
 pub use tables::{Tables, TablesError};
 
