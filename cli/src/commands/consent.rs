@@ -4,14 +4,14 @@ use epione_proto::v1 as pb;
 use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant};
 use epione_types::id::GrantId;
 
-use super::view;
+use super::{fhir, view};
 use crate::args::{Consent, Rule};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
 use crate::session::Session;
 
-pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
+pub(super) async fn run(command: Consent, json: bool) -> Result<Shown, CliError> {
     match command {
         Consent::Grant(rule) => create(GrantKind::Permit, rule).await,
         Consent::Deny(rule) => create(GrantKind::Deny, rule).await,
@@ -24,6 +24,8 @@ pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
             let done = session.submit(Call::RevokeGrant(call), &[], &write).await?;
             Ok(Shown::one(Fields::new().text("revoked", grant).and(done.fields())))
         }
+        Consent::Import(args) => fhir::import_consent(&args, json).await,
+        Consent::Export(args) => fhir::export_consents(&args).await,
         Consent::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;

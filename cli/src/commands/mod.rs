@@ -5,6 +5,7 @@ mod block;
 mod consent;
 mod demo;
 mod enrol;
+mod fhir;
 mod identity;
 mod keys;
 mod ledger;
@@ -33,7 +34,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Practitioner(command) => identity::practitioner(command).await,
         Command::Patient(command) => identity::patient(command).await,
         Command::Record(command) => record::run(command).await,
-        Command::Consent(command) => consent::run(command).await,
+        Command::Consent(command) => consent::run(command, json).await,
         Command::Access(command) => access::run(command, json).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,

@@ -9,7 +9,7 @@ use epione_types::call::{Call, RegisterRecord};
 use epione_types::id::{OpaqueRef, RecordId};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::view;
+use super::{fhir, view};
 use crate::args::{Record, RecordRegister};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
@@ -40,6 +40,7 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
                 }
             }
         }
+        Record::Provenance(args) => fhir::provenance_of(&args).await,
         Record::Show { record, connect } => {
             let id: RecordId = request::id("RECORD", &record)?;
             let session = Session::open(&connect).await?;

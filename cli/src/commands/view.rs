@@ -116,8 +116,8 @@ fn grantee(to: Grantee) -> String {
     }
 }
 
-pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
-    let rule = Rule::try_from(grant.rule.clone().unwrap_or_default())?;
+/// What a rule says.
+pub(crate) fn rule(rule: &Rule) -> Fields {
     let purposes: Vec<String> = match &rule.purposes {
         Purposes::All => vec!["all".to_owned()],
         Purposes::Only(only) => only.iter().map(ToString::to_string).collect(),
@@ -126,19 +126,11 @@ pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
         Labels::Any => vec!["any".to_owned()],
         Labels::Only(only) => only.iter().map(ToString::to_string).collect(),
     };
-    let source = match grant.source() {
-        pb::GrantSource::Unspecified => "UNSPECIFIED",
-        pb::GrantSource::Patient => "PATIENT",
-        pb::GrantSource::Representative => "REPRESENTATIVE",
-        pb::GrantSource::Attested => "ATTESTED",
-        pb::GrantSource::Delegated => "DELEGATED",
-    };
     let kind = match rule.kind {
         GrantKind::Permit => "PERMIT",
         GrantKind::Deny => "DENY",
     };
-    Ok(Fields::new()
-        .text("grant", hex(&grant.grant_id))
+    Fields::new()
         .with("kind", kind)
         .with("to", grantee(rule.to))
         .list("purposes", purposes)
@@ -148,6 +140,20 @@ pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
         .list("labels", labels)
         .maybe("from", rule.from.map(time::show))
         .maybe("until", rule.until.map(time::show))
+}
+
+pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
+    let rule = Rule::try_from(grant.rule.clone().unwrap_or_default())?;
+    let source = match grant.source() {
+        pb::GrantSource::Unspecified => "UNSPECIFIED",
+        pb::GrantSource::Patient => "PATIENT",
+        pb::GrantSource::Representative => "REPRESENTATIVE",
+        pb::GrantSource::Attested => "ATTESTED",
+        pb::GrantSource::Delegated => "DELEGATED",
+    };
+    Ok(Fields::new()
+        .text("grant", hex(&grant.grant_id))
+        .and(self::rule(&rule))
         .with("uses", grant.uses)
         .with("max_uses", rule.max_uses)
         .with("source", source)
