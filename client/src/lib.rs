@@ -130,6 +130,7 @@
 //! flipped (`verify.rs`).
 
 pub mod auth;
+pub mod civil;
 pub mod fhir;
 pub mod keys;
 pub mod tx;
