@@ -11,12 +11,32 @@ use common::{
     GENESIS_TIME, block, certificate, certified, genesis, header, receipt_proof, set, step, transaction,
     trust, voters,
 };
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::{EdwardsPoint, Scalar, scalar::clamp_integer};
 use epione_proto::convert::{bytes_of_header, bytes_of_validators};
 use epione_proto::v1 as pb;
 use epione_types::block::seal_bytes;
-use epione_types::{BlockHeader, Epoch, Hash, Signer as _, ValidatorIndex, receipt::Outcome};
+use epione_types::{
+    BlockHeader, Epoch, Hash, SecretKey, Signature, Signer as _, ValidatorIndex, receipt::Outcome,
+};
 use prost::Message as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
+
+/// What a client says that checks signatures by RFC 8032's strict equation: not proven.
+const ZIP215: &str = "a signature by ZIP-215 alone";
+
+/// Valid by the chain's rule, ZIP-215, alone: R is shifted by a point of small order, which the strict equation sees.
+fn shifted(key: &SecretKey, message: &[u8]) -> Signature {
+    let seed = Sha512::digest(key.seed().as_slice());
+    let secret = Scalar::from_bytes_mod_order(clamp_integer(seed[..32].try_into().unwrap()));
+    let nonce = Scalar::from(7_u8);
+    let point = (EdwardsPoint::mul_base(&nonce) + EIGHT_TORSION[1]).compress().0;
+    let wide = Sha512::digest([point.as_slice(), key.public_key().as_bytes(), message].concat());
+    let hash = Scalar::from_bytes_mod_order_wide(&wide.into());
+    let scalar = (nonce + hash * secret).to_bytes();
+    Signature([point, scalar].concat().try_into().unwrap())
+}
 
 /// What is wrong or special about a proof, and the proof.
 fn proofs() -> Vec<(&'static str, pb::ReceiptProof)> {
@@ -70,6 +90,10 @@ fn proofs() -> Vec<(&'static str, pb::ReceiptProof)> {
     let seals = voters(0).into_iter().zip(0..).map(|(key, i)| (ValidatorIndex(i), key.sign(&message)));
     clinging.signatures = seals.collect();
 
+    let mut strained = certificate(&plain, &[0, 2]);
+    let message = seal_bytes(genesis().chain_id(), plain.epoch, plain.height, plain.hash());
+    strained.signatures.insert(ValidatorIndex(3), shifted(&voters(0)[3], &message));
+
     let (other, _) = block(8, &txs);
     let mut cut = good.clone();
     cut.receipt_bytes.truncate(40);
@@ -80,6 +104,7 @@ fn proofs() -> Vec<(&'static str, pb::ReceiptProof)> {
         ("signed by all", signed(&[0, 1, 2, 3])),
         ("two headers above it", above(&grandchild, &[&child, &grandchild])),
         ("in the next epoch", after(vec![change.clone()])),
+        (ZIP215, under(pb::CertifiedHeader { certificate: Some((&strained).into()), ..certified(&plain) })),
         ("nothing at all", pb::ReceiptProof::default()),
         ("no certificate", under(pb::CertifiedHeader { certificate: None, ..certified(&plain) })),
         ("signed by two of four", signed(&[1, 3])),
@@ -139,7 +164,7 @@ fn clients_in_every_language_are_given_what_this_one_believes() {
     };
     let proofs: Vec<Value> = proofs().into_iter().map(entry).collect();
     let good = proofs.iter().filter(|one| !one["proves"].is_null()).count();
-    assert_eq!((good, proofs.len()), (8, 31), "the first eight hold");
+    assert_eq!((good, proofs.len()), (9, 32), "the first nine hold");
     let whole = json!({ "chain_id": trust().chain_id().to_string(), "genesis": genesis(), "proofs": proofs });
     let text = serde_json::to_string_pretty(&whole).unwrap() + "\n";
 
