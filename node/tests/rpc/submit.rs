@@ -251,3 +251,105 @@ async fn what_never_commits_expires_with_a_proof_and_whoever_waits_takes_no_cpu(
         node.shutdown().await.unwrap();
     }
 }
+
+/// A status as seen by asking, by waiting, and by watching, which must agree.
+async fn outcome(world: &World, tx: &SignedTx) -> pb::TransactionStatus {
+    let mut client = SubmissionServiceClient::new(world.channel());
+    let ask = pb::GetReceiptRequest { transaction_id: raw(tx.id().0), wait: 0 };
+    let asked = soon(client.get_receipt(world.by("hospital0.admin", ask))).await.unwrap();
+    let asked = asked.into_inner().status.unwrap();
+    let watch = pb::WatchReceiptRequest { transaction_id: raw(tx.id().0) };
+    let watched = soon(client.watch_receipt(world.by("hospital0.admin", watch))).await.unwrap();
+    let first = soon(watched.into_inner().message()).await.unwrap().unwrap().status.unwrap();
+    assert!(first.state() >= asked.state(), "{first:?} after {asked:?}");
+    asked
+}
+
+fn expiring(world: &World, number: usize, expires_at: epione_types::TimestampMs) -> SignedTx {
+    let builder = TxBuilder::new(world.genesis.chain_id(), patient_call(number)).expires_at(expires_at);
+    builder.sign(&key("hospital0.admin"), &[]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_bytes_have_the_first_receipt_for_ever_and_what_is_late_is_proven_so() {
+    let mut world = World::empty(Limits::default()).await;
+    let expires_at = tx::now().plus(2_000);
+    let (first, never) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at));
+    let receipt = world.run(&first).await;
+    assert_eq!(receipt.outcome, Outcome::Ok);
+    // The ledger's time passes the expiry.
+    let mut number = 10;
+    loop {
+        world.ok(&["hospital0.admin"], patient_call(number)).await;
+        number += 1;
+        if world.node.as_ref().unwrap().handle().progress().borrow().timestamp > expires_at {
+            break;
+        }
+    }
+    let trust = Trust::new(&world.genesis).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        assert_eq!(world.run(&first).await, receipt, "restarted: {restarted}");
+        assert_eq!(outcome(&world, &first).await.state(), pb::TransactionState::Certified);
+        assert_eq!(outcome(&world, &never).await.state(), pb::TransactionState::Unknown, "of its id alone");
+        let late = world.submit_at(world.channel(), &never).await.unwrap();
+        assert_eq!(late.state(), pb::TransactionState::Expired, "restarted: {restarted}");
+        trust.expired(&never.body, &late.expiry_proof.unwrap()).unwrap();
+    }
+    // Past by the clock alone is proven by nobody: another node may have it.
+    let past = expiring(&world, 3, tx::now().minus(1));
+    let last = world.node.as_ref().unwrap().handle().progress().borrow().timestamp;
+    if last.0 < tx::now().0 - 1 {
+        let refused = world.submit_at(world.channel(), &past).await;
+        if let Err(refused) = refused {
+            assert_eq!(told(&refused), (Code::FailedPrecondition, "EXPIRED".to_owned()));
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_has_its_outcome_after_a_restart_too() {
+    // Not the primary, and alone: it takes and cannot commit.
+    let mut world = World::one_of(4, 1, Limits::default()).await;
+    let expires_at = tx::now().plus(1_000);
+    let (short, long) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at.plus(200_000)));
+    let mut client = SubmissionServiceClient::new(world.channel());
+    for tx in [&short, &long] {
+        let submit = pb::SubmitRequest { transaction: Some(tx.into()), wait: 0 };
+        let taken = soon(client.submit(world.by("hospital0.admin", submit))).await.unwrap().into_inner();
+        assert!(taken.status.unwrap().durable);
+    }
+    world.restart().await;
+    for tx in [&short, &long] {
+        assert_eq!(outcome(&world, tx).await.state(), pb::TransactionState::Pending);
+    }
+    while tx::now() <= expires_at {
+        tokio::task::yield_now().await;
+    }
+    let others = world.others().await;
+    let trust = Trust::new(&world.genesis).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        let committed = world.submit_at(world.channel(), &long).await.unwrap();
+        assert_eq!(committed.state(), pb::TransactionState::Committed);
+        let ask = pb::GetReceiptRequest { transaction_id: raw(short.id().0), wait: 2 };
+        let mut client = SubmissionServiceClient::new(world.channel());
+        let expired = if restarted {
+            world.submit_at(world.channel(), &short).await.unwrap()
+        } else {
+            let answer = soon(client.get_receipt(world.by("hospital0.admin", ask))).await.unwrap();
+            answer.into_inner().status.unwrap()
+        };
+        assert_eq!(expired.state(), pb::TransactionState::Expired);
+        trust.expired(&short.body, &expired.expiry_proof.unwrap()).unwrap();
+    }
+    world.stop().await;
+    for node in others {
+        node.shutdown().await.unwrap();
+    }
+}
