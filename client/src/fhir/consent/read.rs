@@ -307,7 +307,7 @@ impl Reader<'_> {
         let fits = if r5 {
             json::list(consent.get("category")).iter().any(|concept| has_code(concept, PRIVACY))
         } else {
-            consent.get("scope").is_some_and(|concept| has_code(concept, &PRIVACY[..1]))
+            consent.get("scope").is_some_and(|concept| has_code(concept, &[(SCOPE, "patient-privacy")]))
         };
         if !fits {
             self.fault(if r5 { "category" } else { "scope" }, Reason::Scope);
@@ -565,7 +565,7 @@ impl Reader<'_> {
     fn data_period(&mut self, value: &Value, path: &str) -> Option<DataPeriod> {
         let period = value.get("dataPeriod")?;
         let path = join(path, "dataPeriod");
-        let mut end_of = |field: &str, end: fn((Option<u64>, Option<u64>)) -> Option<u64>| {
+        let mut end_of = |field: &str, end: fn(time::Months) -> Option<u64>| {
             let found = period.get(field)?;
             let number = found.as_str().and_then(time::months).and_then(end);
             let month = number.and_then(|number| {
