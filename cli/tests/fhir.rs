@@ -136,8 +136,9 @@ fn a_consent_goes_in_and_all_that_came_of_it_goes_out() {
         (&json!("2020-01-01T00:00:00.000Z"), 0)
     );
 
-    // And the record's history.
-    let bundle = net.as_("hospital0/doctor", &["record", "provenance", &record]).ok().json();
+    // And the record's history; the doctor, who is denied, may no longer ask for it.
+    net.as_("hospital0/doctor", &["record", "provenance", &record]).fails(1, &["NOT_ALLOWED"]);
+    let bundle = net.as_("patients/anna", &["record", "provenance", &record]).ok().json();
     let history = bundle["entry"].as_array().unwrap();
     let first = &history[0]["resource"];
     assert_eq!((history.len(), &first["activity"]["coding"][0]["code"]), (1, &json!("CREATE")));

@@ -60,8 +60,9 @@ fn by_chance(bytes: &[u8], at: usize, needle: &str) -> bool {
 
 #[test]
 fn no_stored_byte_log_line_or_error_names_anybody() {
-    let bundles: Vec<Vec<u8>> =
-        (0..6).map(|patient| bundle(SEED, patient).to_string().into_bytes()).collect();
+    // Of the last patient there are three files.
+    let patients = [0, 1, 2, 3, 4, 5, 5, 5];
+    let bundles = patients.map(|patient| bundle(SEED, patient).to_string().into_bytes());
     let needles = load_and_scan(&bundles);
     assert!(needles > 60, "a scan without needles proves nothing: {needles}");
 }

@@ -275,6 +275,11 @@ fn every_refusal_has_its_reason_and_its_place() {
             permit("actor", json!([actor("DocumentReference/signed")])),
             "provision.actor[0].reference CONSENT_REFERENCE_KIND",
         ),
+        (
+            permit("actor", json!([{"modifierExtension": []}])),
+            "provision.actor[0] CONSENT_ELEMENT_UNSUPPORTED",
+        ),
+        (permit("data", json!([{"_meaning": {}}])), "provision.data[0] CONSENT_ELEMENT_UNSUPPORTED"),
         (permit("purpose", json!([purpose("FUN")])), "provision.purpose[0] CONSENT_PURPOSE_UNKNOWN"),
         (permit("purpose", json!([{"code": "TREAT"}])), "provision.purpose[0] CONSENT_PURPOSE_UNKNOWN"),
         (

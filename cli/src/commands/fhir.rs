@@ -202,7 +202,8 @@ pub(super) async fn accounting(args: &AccessAccounting, json: bool) -> Result<Sh
     match args.format {
         _ if json => line(to_json(&accounting.json())),
         Format::Json => line(to_json(&accounting.json())),
-        Format::Csv => line(accounting.csv().trim_end()),
+        // The line's end is the last row's.
+        Format::Csv => line(accounting.csv().trim_end_matches('\n')),
         Format::Text => line(accounting.text().trim_end()),
     }
     Ok(Shown::nothing())

@@ -45,9 +45,11 @@ pub(super) fn span(text: &str) -> Option<(TimestampMs, TimestampMs)> {
     Some((TimestampMs(from), TimestampMs(until)))
 }
 
-/// The months `[from, until)`, counted from year 0, that a FHIR date stands for, if it stands for whole ones at its
-/// beginning and its end; each none if not there.
-pub(super) fn months(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+/// Months `[from, until)`, counted from year 0; an end is none where no month begins or ends.
+pub(super) type Months = (Option<u64>, Option<u64>);
+
+/// The months that a FHIR date stands for.
+pub(super) fn months(text: &str) -> Option<Months> {
     Some(match parts(text)? {
         (year, None, _) => (Some(year * 12), Some((year + 1) * 12)),
         (year, Some(month), day) => {

@@ -137,6 +137,8 @@ const PROVISION: &[&str] = &[
     "data",
     "provision",
 ];
+/// What every part of FHIR may have and that means nothing here.
+const PART: &[&str] = &["id", "extension"];
 /// R5's categories of consents about information. R4 has `scope` for it.
 const PRIVACY: &[(&str, &str)] =
     &[(SCOPE, "patient-privacy"), ("http://loinc.org", "59284-0"), (ACT_CODE, "IDSCL"), (ACT_CODE, "INFA")];
@@ -305,7 +307,7 @@ impl Reader<'_> {
         let fits = if r5 {
             json::list(consent.get("category")).iter().any(|concept| has_code(concept, PRIVACY))
         } else {
-            consent.get("scope").is_some_and(|concept| has_code(concept, &PRIVACY[..1]))
+            consent.get("scope").is_some_and(|concept| has_code(concept, &[(SCOPE, "patient-privacy")]))
         };
         if !fits {
             self.fault(if r5 { "category" } else { "scope" }, Reason::Scope);
@@ -330,7 +332,10 @@ impl Reader<'_> {
         } else {
             let policies = self.items(consent, "", "policy");
             match policies.as_slice() {
-                [(path, policy)] => (join(path, "uri"), json::text(policy, "uri")),
+                [(path, policy)] => {
+                    self.only(policy, path, &[PART, &["authority", "uri"]]);
+                    (join(path, "uri"), json::text(policy, "uri"))
+                }
                 [] => ("policy.uri".to_owned(), None),
                 several => {
                     self.fault("policy", Reason::TooMany { found: several.len(), most: 1 });
@@ -449,6 +454,7 @@ impl Reader<'_> {
     }
 
     fn actor(&mut self, path: &str, actor: &Value) -> Option<Grantee> {
+        self.only(actor, path, &[PART, &["role", "reference"]]);
         if !actor.get("role").is_some_and(|role| has_code(role, &[(PARTICIPATION, "IRCP")])) {
             self.fault(join(path, "role"), Reason::ActorRole);
         }
@@ -474,6 +480,7 @@ impl Reader<'_> {
     }
 
     fn data(&mut self, path: &str, data: &Value) -> Option<RecordId> {
+        self.only(data, path, &[PART, &["meaning", "reference"]]);
         if json::text(data, "meaning") != Some("instance") {
             self.fault(join(path, "meaning"), Reason::DataMeaning);
             return None;
@@ -560,7 +567,7 @@ impl Reader<'_> {
     fn data_period(&mut self, value: &Value, path: &str) -> Option<DataPeriod> {
         let period = value.get("dataPeriod")?;
         let path = join(path, "dataPeriod");
-        let mut end_of = |field: &str, end: fn((Option<u64>, Option<u64>)) -> Option<u64>| {
+        let mut end_of = |field: &str, end: fn(time::Months) -> Option<u64>| {
             let found = period.get(field)?;
             let number = found.as_str().and_then(time::months).and_then(end);
             let month = number.and_then(|number| {
@@ -759,7 +766,7 @@ fn has_code(concept: &Value, wanted: &[(&str, &str)]) -> bool {
 
 /// Nothing but a start and an end, and one of them.
 fn is_period(value: &Value) -> bool {
-    let fine = |key: &String| ["start", "end", "id", "extension"].contains(&key.as_str());
+    let fine = |key: &String| PART.contains(&key.as_str()) || ["start", "end"].contains(&key.as_str());
     value.as_object().is_some_and(|object| {
         object.keys().all(fine) && (object.contains_key("start") || object.contains_key("end"))
     })

@@ -48,9 +48,10 @@ impl TryFrom<&pb::Grant> for StatedGrant {
 #[must_use]
 pub fn write_consent(grant: &StatedGrant, keepers: &[OrgId]) -> Value {
     let StatedGrant { grant: id, patient, ref rule, source, created, revoked } = *grant;
-    let word = match source {
-        pb::GrantSource::Patient => identity::patient(patient),
-        other => json!({"display": other.as_str_name().trim_start_matches("GRANT_SOURCE_")}),
+    let word = if source == pb::GrantSource::Patient {
+        identity::patient(patient)
+    } else {
+        json!({"display": source.as_str_name().trim_start_matches("GRANT_SOURCE_")})
     };
     let evidence = match rule.document {
         Some(hash) => json!({"identifier": identity::identifier("document", hash)}),
@@ -139,11 +140,10 @@ fn extension(rule: &Rule) -> Vec<Value> {
 }
 
 fn security_label(label: Label) -> Value {
-    match label {
-        Label::Part2 => json!({"system": ACT_CODE, "code": "42CFRPart2"}),
-        Label::Other => json!({"system": OWN_LABEL, "code": label.name()}),
-        hl7 => json!({"system": ACT_CODE, "code": hl7.name()}),
-    }
+    let own = [(Label::Part2, ACT_CODE, "42CFRPart2"), (Label::Other, OWN_LABEL, Label::Other.name())];
+    let named = own.into_iter().find(|(own, ..)| *own == label);
+    let (_, system, code) = named.unwrap_or((label, ACT_CODE, label.name()));
+    json!({"system": system, "code": code})
 }
 
 fn month_before(month: Month) -> String {
