@@ -116,7 +116,7 @@ fn grantee(to: Grantee) -> String {
     }
 }
 
-/// What a rule says.
+/// What a rule says, but for how often it may be used.
 pub(crate) fn rule(rule: &Rule) -> Fields {
     let purposes: Vec<String> = match &rule.purposes {
         Purposes::All => vec!["all".to_owned()],
