@@ -730,11 +730,8 @@ fn prevails(exception: &Rule, base: &Rule) -> bool {
     };
     let (p_records, d_records) = (!permit.records.is_empty(), !denial.records.is_empty());
     if exception.kind == GrantKind::Deny {
-        // The base must not be narrower in anything.
-        return subject(permit) <= subject(denial)
-            && !narrower(permit, denial)
-            && (d_records || !p_records)
-            && (restricted(denial) || !restricted(permit));
+        // The base must not be narrower in anything; its data the exception has taken over.
+        return subject(permit) <= subject(denial) && !narrower(permit, denial);
     }
     let same_purpose = match (purposes(permit), purposes(denial)) {
         (Some(of_permit), Some(of_denial)) => of_permit.iter().any(|purpose| of_denial.contains(purpose)),
