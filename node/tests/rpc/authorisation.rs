@@ -155,12 +155,14 @@ async fn world() -> (World, SignedTx) {
     (world, asked)
 }
 
+type Ask = Box<dyn Fn(&Caller, bool) -> Option<Bytes>>;
+
 /// One question: how it is put, and what the answer comes to.
 struct Question {
     method: &'static str,
     about: &'static str,
     /// Of what exists, and of what does not (if that is a question).
-    ask: Box<dyn Fn(&Caller, bool) -> Option<Bytes>>,
+    ask: Ask,
     read: fn(&Bytes) -> String,
 }
 

@@ -16,6 +16,7 @@ use epione_proto::v1::submit_stream_response::Result as StreamResult;
 use epione_types::call::Call;
 use epione_types::{Height, Outcome, SignedTx};
 use futures::stream::StreamExt as _;
+use prost::Message as _;
 use tonic::Code;
 
 use crate::support::{key, patient_call};
@@ -298,15 +299,6 @@ async fn the_same_bytes_have_the_first_receipt_for_ever_and_what_is_late_is_prov
         assert_eq!(late.state(), pb::TransactionState::Expired, "restarted: {restarted}");
         trust.expired(&never.body, &late.expiry_proof.unwrap()).unwrap();
     }
-    // Past by the clock alone is proven by nobody: another node may have it.
-    let past = expiring(&world, 3, tx::now().minus(1));
-    let last = world.node.as_ref().unwrap().handle().progress().borrow().timestamp;
-    if last.0 < tx::now().0 - 1 {
-        let refused = world.submit_at(world.channel(), &past).await;
-        if let Err(refused) = refused {
-            assert_eq!(told(&refused), (Code::FailedPrecondition, "EXPIRED".to_owned()));
-        }
-    }
     world.stop().await;
 }
 
@@ -352,4 +344,39 @@ async fn what_was_accepted_has_its_outcome_after_a_restart_too() {
     for node in others {
         node.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_there_was_no_grant_at_a_height_is_kept_and_verified_without_any_node() {
+    let world = World::new(Limits::default()).await;
+    let (anna, grantee) = (world.client("anna"), world.client("drC"));
+    let key = keys::grant(patient("anna"), crate::world::grant("g"));
+    let ask = |height: Height| pb::GetProofRequest {
+        key: bytes::Bytes::copy_from_slice(key.as_bytes()),
+        height: height.0,
+    };
+    let last = world.ok(&["drA"], crate::world::record_call("anna", "anna2")).await.height;
+    let before = soon(anna.get_proof(ask(last))).await.unwrap().proof.unwrap();
+    // Whom it would be for learns nothing of it: not there and not theirs are one answer.
+    assert_eq!(reason(soon(grantee.get_proof(ask(last))).await.unwrap_err()).1, "NOT_ALLOWED");
+    let permit = crate::world::grant_call("anna", "g", epione_types::call::GrantKind::Permit);
+    let made = world.ok(&["anna"], permit).await.height;
+    let after = soon(anna.get_proof(ask(made))).await.unwrap().proof.unwrap();
+    world.stop().await;
+
+    // As a file, with the genesis.
+    let kept = [before.encode_to_vec(), after.encode_to_vec()];
+    let genesis = crate::support::genesis(1);
+    let trust = Trust::new(&genesis).unwrap();
+    for (bytes, height, there) in [(&kept[0], last, false), (&kept[1], made, true)] {
+        let proof = pb::StateValueProof::decode(bytes.as_slice()).unwrap();
+        let (value, header) = trust.value(&proof).unwrap();
+        assert_eq!((value.is_some(), header.height, proof.key.as_ref()), (there, height, key.as_bytes()));
+    }
+    // One does not pass for the other.
+    let mut forged = after;
+    forged.value = None;
+    assert!(trust.value(&forged).is_err());
+    forged.header = before.header.clone();
+    assert!(trust.value(&forged).is_err());
 }
