@@ -1,0 +1,267 @@
+//! A year of consent by the command line alone, over real processes; and then the audit trail, which must hold every
+//! step and nothing else.
+//!
+//! The consortium first votes its deadlines down to seconds: a chain whose genesis says that it is for tests may.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::{Output, Testnet, arg, eventually};
+
+/// A testnet, and what its audit trail must come to.
+struct Story {
+    net: Testnet,
+    /// Events about the patient, in order: name and what tells them apart.
+    expected: Vec<String>,
+    /// Accesses to the patient's records, in order: who, what for, what was decided.
+    accesses: Vec<String>,
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}")).to_owned()
+}
+
+impl Story {
+    fn act(&self, who: &str, line: &str) -> Output {
+        self.net.as_(who, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// One command, and the patient's events that it must leave.
+    #[track_caller]
+    fn step(&mut self, who: &str, line: &str, events: &[&str]) -> Value {
+        let done = self.act(who, line).ok().json();
+        self.expected.extend(events.iter().map(|event| (*event).to_owned()));
+        done
+    }
+
+    /// One access, and what it must come to.
+    #[track_caller]
+    fn access(&mut self, who: &str, record: &str, rest: &str, decision: &str, reason: &str) {
+        let output = self.act(who, &format!("access record {record} {rest}"));
+        let exit = if decision == "PERMIT" { 0 } else { 3 };
+        let told = output.fails(exit, &[]).json();
+        assert_eq!(text(&told, "decision"), decision, "{who} {rest}: {told}");
+        self.accesses.push(format!("{who} {decision} {reason}"));
+        self.expected.push(format!("AccessDecided {decision}"));
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        arg(&self.net.file(name, content.as_bytes())).to_owned()
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.net.dir().join("keys").join(format!("{name}.key"))
+    }
+
+    /// The value of a constant that the hospitals vote for.
+    fn vote(&self, constant: &str, value: &str) {
+        let made = self.act("hospital0/admin", &format!("policy propose {constant} {value}")).ok().json();
+        let proposal = text(&made, "proposal");
+        for hospital in ["hospital1", "hospital2"] {
+            self.act(&format!("{hospital}/admin"), &format!("policy vote {proposal}")).ok();
+        }
+        let shown = self.act("hospital3/admin", &format!("policy proposal {proposal}")).ok().json();
+        assert_eq!(text(&shown, "status"), "PASSED");
+    }
+}
+
+/// What tells an event apart from others of its kind.
+fn tag(row: &Value) -> String {
+    let detail = &row["detail"];
+    let said =
+        ["status", "decision", "kind", "change", "verdict"].iter().find_map(|field| detail[field].as_str());
+    let name = text(row, "event");
+    said.map_or(name.clone(), |said| format!("{name} {said}"))
+}
+
+#[test]
+fn a_year_of_consent_and_its_audit_trail() {
+    let mut story = Story { net: Testnet::up(4), expected: Vec::new(), accesses: Vec::new() };
+    story.vote("OVERRIDE_OPEN_MS", "1s");
+    story.vote("OVERRIDE_REVIEW_MS", "2s");
+    story.vote("RECOVERY_DELAY_MS", "2s");
+    let constants = story.act("hospital3/doctor", "policy show").ok().json();
+    let find = |name: &str| {
+        constants.as_array().unwrap().iter().find(|row| row["constant"] == name).unwrap().clone()
+    };
+    assert_eq!(find("RECOVERY_DELAY_MS")["value"], 2_000);
+    assert_eq!(find("MAJORITY_AGE")["value"], 18);
+    for hospital in ["hospital0", "hospital1"] {
+        let line = "practitioner register --name officer --role PRIVACY_OFFICER";
+        story.act(&format!("{hospital}/admin"), line).ok();
+    }
+
+    // Registered; a report is drafted, and approved for two viewers and nobody else.
+    story.step("hospital0/doctor", "patient register --name anna", &["PatientRegistered"]);
+    story.act("hospital0/doctor", "patient register --name karl").ok();
+    let vault = story.net.beside("vault");
+    let letter = story.file("letter.txt", "potassium 4.1 mmol/l");
+    let line = format!(
+        "report draft {letter} --patient anna --category CLINICAL_NOTE --month 2026-07 --keep {}",
+        arg(&vault)
+    );
+    let report = text(&story.step("hospital0/doctor", &line, &["ReportChanged DRAFT"]), "report");
+    let sealed = vault.join(format!("{report}.record"));
+    let line = format!(
+        "report submit {report} --sealed {} --viewer hospital1/doctor --viewer hospital2/doctor",
+        arg(&sealed)
+    );
+    let events = ["ReportChanged SUBMITTED", "NoticeGiven REPORT_SUBMITTED"];
+    story.step("hospital0/doctor", &line, &events);
+    let line = format!("report approve {report} --viewer hospital1/doctor --sealed {}", arg(&sealed));
+    story.act("patients/anna", &line).fails(1, &["--viewer", "the report's viewers are"]);
+    let other = story.file("other.record", &"x".repeat(64));
+    let both =
+        format!("report approve {report} --viewer hospital2/doctor --viewer hospital1/doctor --sealed");
+    story.act("patients/anna", &format!("{both} {other}")).fails(1, &["another body"]);
+    let events =
+        ["GrantCreated PERMIT", "GrantCreated PERMIT", "ReportChanged APPROVED", "RecordChanged ACTIVE"];
+    let approved = story.step("patients/anna", &format!("{both} {}", arg(&sealed)), &events);
+    assert_eq!(approved["grants"].as_array().unwrap().len(), 2);
+    let shown = story.act("patients/anna", &format!("report show {report}")).ok().json();
+    assert_eq!((text(&shown, "status"), shown["viewers"].as_array().unwrap().len()), ("APPROVED".into(), 2));
+    story.act("hospital3/doctor", &format!("report show {report}")).fails(1, &["NOT_ALLOWED"]);
+    story.access("hospital1/doctor", &report, "", "PERMIT", "PERMIT_GRANT");
+
+    // A third asks, is answered, and passes on what was granted as delegable.
+    story.access("hospital3/doctor", &report, "", "DENY", "DENY_NO_GRANT");
+    let line = "request ask --patient anna --to hospital3/doctor --purpose TREAT --delegable";
+    let events = ["AccessRequestChanged PENDING", "NoticeGiven ACCESS_REQUESTED"];
+    let request = text(&story.step("hospital3/doctor", line, &events), "request");
+    let rows = story.act("patients/anna", "request list --patient anna").ok().json();
+    assert_eq!((text(&rows[0], "request"), text(&rows[0], "status")), (request.clone(), "PENDING".into()));
+    let line = format!("request approve {request} --patient anna --until 30d");
+    story.act("hospital3/doctor", &line).fails(1, &["NOT_GRANTOR"]);
+    let events = ["GrantCreated PERMIT", "AccessRequestChanged APPROVED"];
+    let grant = text(&story.step("patients/anna", &line, &events), "grant");
+    story.access("hospital3/doctor", &report, "", "PERMIT", "PERMIT_GRANT");
+    story.act("hospital3/admin", "practitioner register --name locum --role PHYSICIAN").ok();
+    let line =
+        format!("consent delegate {grant} --patient anna --to hospital3/locum --purpose TREAT --until 7d");
+    story.step("hospital3/doctor", &line, &["GrantCreated PERMIT"]);
+    story.access("hospital3/locum", &report, "", "PERMIT", "PERMIT_GRANT");
+
+    // What was delegated ends with what it came from.
+    let line = format!("consent revoke {grant} --patient anna");
+    let revoked = story.act("patients/anna", &line).ok().json();
+    let receipt =
+        story.act("patients/anna", &format!("receipt get {}", text(&revoked, "transaction"))).ok().json();
+    let ended = receipt["events"].as_array().unwrap().len();
+    story.expected.extend(std::iter::repeat_n("GrantRevoked".to_owned(), ended));
+    story.access("hospital3/locum", &report, "", "DENY", "DENY_NO_GRANT");
+
+    // The glass is broken; nobody reviews it in time, then somebody does, who is not the holder.
+    let reason = story.file("reason.txt", "found unconscious");
+    let line = format!("--purpose BTG --emergency UNCONSCIOUS --written {reason}");
+    story.access("hospital3/doctor", &report, &line, "PERMIT", "PERMIT_BREAK_GLASS");
+    story.expected.extend(["OverrideOpened", "NoticeGiven EMERGENCY_ACCESS"].map(str::to_owned));
+    eventually("the review is overdue", || {
+        let rows = story.act("patients/anna", "emergency list --patient anna").ok().json();
+        text(&rows[0], "status") == "OVERDUE"
+    });
+    let rows = story.act("patients/anna", "emergency list --patient anna").ok().json();
+    let height = rows[0]["height"].as_u64().unwrap();
+    let findings = story.file("findings.txt", "it was an emergency");
+    let line = format!("emergency review {height} --patient anna --holder hospital3/doctor --verdict OK");
+    story.act("hospital3/doctor", &line).fails(1, &["REVIEW_SELF"]);
+    story.act("hospital1/officer", &line).fails(1, &["NOT_AUTHORISED"]);
+    let line = format!("{line} --findings {findings}");
+    story.step("hospital0/officer", &line, &["OverrideReviewed OK", "NoticeGiven REVIEWED_OK"]);
+    let rows = story.act("patients/anna", "emergency list --patient anna").ok().json();
+    assert_eq!(text(&rows[0], "status"), "REVIEWED_OK");
+
+    // A guest reads by a link, once and no more.
+    let line = format!("link create --name gp --patient anna --record {report} --until 7d --uses 1");
+    let events = ["GrantCreated PERMIT", "LinkChanged LIVE"];
+    let link = text(&story.step("patients/anna", &line, &events), "link");
+    let line = format!("link read {link} --record {report}");
+    story.step("links/gp", &line, &["AccessDecided PERMIT"]);
+    story.accesses.push("links/gp PERMIT PERMIT_GRANT".to_owned());
+    let told = story.act("links/gp", &line).fails(3, &[]).json();
+    assert_eq!(text(&told, "decision"), "DENY");
+    story.accesses.push("links/gp DENY DENY_USES_EXHAUSTED".to_owned());
+    story.expected.push("AccessDecided DENY".to_owned());
+
+    // The key is lost; two guardians and some patience bring another one.
+    let salts = story.net.beside("salts");
+    let line = format!(
+        "recovery guardians --guardian hospital1 --guardian patient:karl --threshold 2 --salts {}",
+        arg(&salts)
+    );
+    story.step("patients/anna", &line, &["PatientChanged GUARDIANS_SET"]);
+    let new_key = story.net.beside("new.key");
+    support::epione(&["keys", "new", arg(&new_key)]).ok();
+    let salt = |number: u8| arg(&salts.join(format!("{number}.salt"))).to_owned();
+    let line = format!("recovery start --patient anna --salt {} --new-key {}", salt(2), arg(&new_key));
+    let events = ["RecoveryChanged PENDING", "NoticeGiven RECOVERY_STARTED"];
+    let public = text(&story.step("patients/karl", &line, &events), "new_public_key");
+    let line = format!("recovery approve --patient anna --salt {} --new-public-key {public}", salt(1));
+    story.step("hospital1/admin", &line, &["RecoveryChanged PENDING"]);
+    eventually("the delay is over", || {
+        let output = story.act("hospital1/admin", "recovery finish --patient anna");
+        assert!(output.exit == 0 || output.stderr.contains("RECOVERY_DELAY"), "{output:?}");
+        output.exit == 0
+    });
+    let events = ["RecoveryChanged FINISHED", "PatientChanged KEY_RECOVERED", "NoticeGiven KEY_CHANGED"];
+    story.expected.extend(events.map(str::to_owned));
+    story.act("patients/anna", "patient show anna").fails(1, &[]);
+    std::fs::copy(&new_key, story.key("patients/anna")).unwrap();
+
+    // Nobody may anything; then the report is erased, at the patient's wish and by the custodian.
+    let out = story.act("patients/anna", "consent opt-out --patient anna").ok().json();
+    let ended = usize::try_from(out["revoked"].as_u64().unwrap()).unwrap();
+    assert!(ended >= 2 && out["still_open"].as_array().unwrap().is_empty(), "{out}");
+    story.expected.extend(std::iter::repeat_n("GrantRevoked".to_owned(), ended));
+    story.expected.extend(["GrantCreated DENY".to_owned(), "OptedOut".to_owned()]);
+    story.access("hospital1/doctor", &report, "", "DENY", "DENY_EXPLICIT");
+    let line = format!("record erase {report}");
+    story.act("hospital0/officer", &line).fails(1, &["SIGNATURE_MISSING"]);
+    let line = format!("{line} --cosign {}", arg(&story.key("patients/anna")));
+    story.step("hospital0/officer", &line, &["RecordChanged ERASED"]);
+    story.access("hospital2/doctor", &report, "", "DENY", "DENY_RECORD_ERASED");
+
+    // The trail, as the patient reads it: event by event what happened above.
+    let rows = story.act("patients/anna", "patient history anna").ok().json();
+    let found: Vec<String> = rows.as_array().unwrap().iter().map(tag).collect();
+    assert_eq!(found, story.expected, "the events are those of the story");
+    let rows = story.act("patients/anna", "access list --patient anna").ok().json();
+    let found: Vec<String> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{} {}", text(row, "decision"), text(row, "reason")))
+        .collect();
+    let told: Vec<&str> = story.accesses.iter().map(|it| it.split_once(' ').unwrap().1).collect();
+    assert_eq!(found, told, "the accesses are those of the story");
+}
+
+/// A minor's guardian speaks for them, until a court says otherwise.
+#[test]
+fn a_guardian_speaks_for_a_minor() {
+    let story = Story { net: Testnet::up(4), expected: Vec::new(), accesses: Vec::new() };
+    story.act("hospital0/doctor", "patient register --name ben --custodial").ok();
+    let evidence = story.file("birth.pdf", "born");
+    let line = format!(
+        "representative add --patient ben --name mother --kind PARENT --until 2034-05-01 --minor-privacy-from 2028-05-01 --evidence {evidence}"
+    );
+    story.act("hospital1/doctor", &line).fails(1, &["NOT_AUTHORISED"]);
+    // The name belongs to the key that was made; whoever was refused gives it back.
+    std::fs::remove_file(story.key("representatives/mother")).unwrap();
+    story.act("hospital0/doctor", &line).ok();
+    let grant = "consent grant --patient ben --to hospital1/doctor --purpose TREAT";
+    let made = story.act("representatives/mother", grant).ok().json();
+    let rows = story.act("representatives/mother", "consent list --patient ben").ok().json();
+    assert_eq!(
+        (text(&rows[0], "grant"), text(&rows[0], "source")),
+        (text(&made, "grant"), "REPRESENTATIVE".into())
+    );
+    let document = story.file("court.pdf", "ruled");
+    let revoke = format!("representative revoke representative:mother --patient ben --document {document}");
+    story.act("hospital0/doctor", &revoke).ok();
+    story.act("representatives/mother", grant).fails(1, &["NOT_GRANTOR"]);
+    let rows = story.act("hospital0/doctor", "representative list --patient ben").ok().json();
+    assert_eq!((rows.as_array().unwrap().len(), text(&rows[0], "status")), (1, "REVOKED".into()));
+}
