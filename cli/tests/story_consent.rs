@@ -142,6 +142,9 @@ fn a_year_of_consent_and_its_audit_trail() {
     story.act("hospital3/doctor", &format!("report show {report}")).fails(1, &["NOT_ALLOWED"]);
     story.access("hospital1/doctor", &report, "", "PERMIT", "PERMIT_GRANT");
 
+    // A viewer reads the report, and nothing of who else may.
+    story.act("hospital1/doctor", &format!("report show {report}")).fails(1, &["NOT_ALLOWED"]);
+
     // A third asks, is answered, and passes on what was granted as delegable.
     story.access("hospital3/doctor", &report, "", "DENY", "DENY_NO_GRANT");
     let line = "request ask --patient anna --to hospital3/doctor --purpose TREAT --delegable";
@@ -215,6 +218,9 @@ fn a_year_of_consent_and_its_audit_trail() {
     let public = text(&story.step("patients/karl", &line, &events), "new_public_key");
     let line = format!("recovery approve --patient anna --salt {} --new-public-key {public}", salt(1));
     story.step("hospital1/admin", &line, &["RecoveryChanged PENDING"]);
+    let shown = story.act("patients/anna", "recovery show --patient anna").ok().json();
+    assert_eq!((text(&shown, "status"), &shown["approvals"]), ("PENDING".to_owned(), &Value::from(2)));
+    story.act("hospital1/doctor", "recovery show --patient anna").fails(1, &["NOT_ALLOWED"]);
     let mut finished = Value::Null;
     eventually("the delay is over", || {
         let output = story.act("hospital1/admin", "recovery finish --patient anna");
@@ -280,4 +286,114 @@ fn a_guardian_speaks_for_a_minor() {
     story.act("representatives/mother", grant).fails(1, &["NOT_GRANTOR"]);
     let rows = story.act("hospital0/doctor", "representative list --patient ben").ok().json();
     assert_eq!((rows.as_array().unwrap().len(), text(&rows[0], "status")), (1, "REVOKED".into()));
+}
+
+/// What the year above had no need of.
+#[test]
+fn every_other_step_has_its_command() {
+    let story = Story { net: Testnet::up(4), expected: Vec::new(), accesses: Vec::new() };
+    let ok = |who: &str, line: &str| story.act(who, line).ok().json();
+    let vault = story.net.beside("vault");
+    let vault = arg(&vault);
+    let key = |name: &str| arg(&story.key(name)).to_owned();
+
+    // Staff: suspended, resumed, renewed; a device in a doctor's name.
+    ok("hospital0/admin", "practitioner suspend hospital0/doctor");
+    story.act("hospital0/doctor", "patient register --custodial").fails(1, &["refused"]);
+    ok("hospital0/admin", "practitioner resume hospital0/doctor");
+    ok(
+        "hospital0/admin",
+        "practitioner update hospital0/doctor --role PHYSICIAN --role PRIVACY_OFFICER --until 30d",
+    );
+    let shown = ok("hospital1/doctor", "practitioner show hospital0/doctor");
+    assert!(
+        shown["roles"].as_array().unwrap().len() == 2 && shown["credential_until"].is_string(),
+        "{shown}"
+    );
+    let line = "device register --name analyser --kind ANALYSER --practitioner hospital0/doctor";
+    let device = text(&ok("hospital0/admin", line), "device");
+    ok("hospital0/admin", &format!("device revoke {device}"));
+    let shown = ok("hospital1/doctor", &format!("device show {device} --org hospital0"));
+    assert_eq!(text(&shown, "status"), "REVOKED");
+
+    // An organisation: suspended, resumed, gone.
+    let cosign = format!("--cosign {}", key("hospital1/admin"));
+    ok("hospital0/admin", &format!("org register --name clinic --kind CLINIC {cosign}"));
+    ok("hospital0/admin", &format!("org suspend clinic {cosign}"));
+    assert_eq!(text(&ok("hospital0/admin", "org show clinic"), "status"), "SUSPENDED");
+    ok("hospital0/admin", &format!("org resume clinic {cosign}"));
+    ok("clinic/admin", "org leave clinic");
+    assert_eq!(text(&ok("hospital0/admin", "org show clinic"), "status"), "ENDED");
+    let made = ok("hospital0/admin", "policy propose LIVE_RULES_MAX 256");
+    ok("hospital0/admin", &format!("policy withdraw {}", text(&made, "proposal")));
+
+    // A patient: cared for by one more, rotates the key, is told and has seen it.
+    ok("hospital0/doctor", "patient register --name ida");
+    ok("hospital1/doctor", &format!("patient link ida --cosign {}", key("patients/ida")));
+    ok("patients/ida", "patient unlink ida --org hospital1");
+    let new = story.net.beside("ida.key");
+    support::epione(&["keys", "new", arg(&new)]).ok();
+    ok("patients/ida", &format!("keys rotate {}", arg(&new)));
+    story.act("patients/ida", "patient show ida").fails(1, &[]);
+    std::fs::copy(&new, story.key("patients/ida")).unwrap();
+    let ask = "request ask --patient ida --to hospital1/doctor --purpose TREAT";
+    let first = text(&ok("hospital1/doctor", ask), "request");
+    ok("patients/ida", &format!("request reject {first} --patient ida"));
+    let second = text(&ok("hospital1/doctor", ask), "request");
+    ok("hospital1/doctor", &format!("request withdraw {second} --patient ida"));
+    let rows = ok("patients/ida", "request list --patient ida");
+    let stand: Vec<String> = rows.as_array().unwrap().iter().map(|row| text(row, "status")).collect();
+    assert_eq!(stand, ["REJECTED", "WITHDRAWN"]);
+    let notice = text(&ok("patients/ida", "patient notices ida")[0], "notice");
+    ok("patients/ida", &format!("patient acknowledge ida --notice {notice}"));
+    let rows = ok("patients/ida", "patient notices ida");
+    assert_eq!((&rows[0]["seen"], &rows[1]["seen"]), (&Value::from(true), &Value::from(false)));
+
+    // A record: revised, held, in error; a link to it, closed.
+    let body = story.file("lab.txt", "potassium 4.1 mmol/l");
+    let line = format!("record register {body} --patient ida --category LAB --month 2026-07 --keep {vault}");
+    let record = text(&ok("hospital0/doctor", &line), "record");
+    let revised = ok("hospital0/doctor", &format!("record revise {record} {body} --keep {vault}"));
+    assert_eq!(revised["version"], 2);
+    let line = format!("record revise {record} {body} --keep {vault} --replaces 1");
+    story.act("hospital0/doctor", &line).fails(1, &["VERSION_CONFLICT"]);
+    let line = format!("link create --name gp --patient ida --record {record} --until 1d --uses 2");
+    let link = text(&ok("patients/ida", &line), "link");
+    ok("patients/ida", &format!("link close {link}"));
+    assert_eq!(text(&ok("patients/ida", "link list --patient ida")[0], "status"), "CLOSED");
+    story.act("links/gp", &format!("link read {link} --record {record}")).fails(3, &[]);
+    ok("hospital0/doctor", &format!("record mark-error {record}"));
+    ok("hospital0/doctor", &format!("record hold {record} --until 1d"));
+    let erase = format!("record erase {record} --cosign {}", key("patients/ida"));
+    story.act("hospital0/doctor", &erase).fails(1, &["RETENTION_HOLD"]);
+    ok("hospital0/doctor", &format!("record hold {record} --lift"));
+    ok("hospital0/doctor", &erase);
+
+    // A report: sent back, changed, withdrawn.
+    let line = format!("report draft {body} --patient ida --category LAB --month 2026-07 --keep {vault}");
+    let report = text(&ok("hospital0/doctor", &line), "report");
+    ok("hospital0/doctor", &format!("report submit {report} --sealed {vault}/{report}.record"));
+    let wish = story.file("wish.txt", "not the whole letter");
+    ok("patients/ida", &format!("report request-changes {report} --written {wish}"));
+    ok("hospital0/doctor", &format!("report submit {report} --body {body} --keep {vault}"));
+    story.act("hospital0/doctor", &format!("report anchor {report}")).fails(1, &["TOO_EARLY"]);
+    ok("hospital0/doctor", &format!("report withdraw {report}"));
+    let rows = ok("patients/ida", "report list --patient ida");
+    assert_eq!((text(&rows[0], "status"), &rows[0]["round"]), ("WITHDRAWN".to_owned(), &Value::from(2)));
+    ok("hospital0/doctor", &format!("record erase {report} --cosign {}", key("patients/ida")));
+
+    // Opting out but for what was permitted; and the end.
+    let grant = text(
+        &ok("patients/ida", "consent grant --patient ida --to hospital1/doctor --purpose TREAT"),
+        "grant",
+    );
+    let out = ok("patients/ida", "consent opt-out --patient ida --keep-permits");
+    assert_eq!(out["still_open"], serde_json::json!([grant]));
+    ok("hospital0/doctor", &format!("patient erase ida --cosign {}", key("patients/ida")));
+    story.act("patients/ida", "patient show ida").fails(1, &[]);
+    ok("hospital0/doctor", "patient register --name ben --custodial");
+    let document = story.file("paper.pdf", "signed");
+    ok("hospital0/doctor", &format!("patient take-over ben --document {document}"));
+    ok("patients/ben", "patient show ben");
+    ok("hospital0/doctor", &format!("patient deceased ben --document {document}"));
 }
