@@ -16,6 +16,7 @@ use crate::consent::RULES_HARD_MAX;
 use crate::host::{Overlay, State, StateError, get};
 use crate::keys;
 
+const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -85,6 +86,35 @@ impl Settings {
             PolicyConstant::AccessRequestMs => HOUR_MS..=365 * DAY_MS,
             PolicyConstant::RecoveryDelayMs => DAY_MS..=30 * DAY_MS,
             PolicyConstant::MinorPrivacyAge | PolicyConstant::MajorityAge => 1..=30,
+        }
+    }
+
+    /// The values that a constant may have on this chain: one for tests and demonstrations need not wait for days.
+    #[must_use]
+    pub fn limits_here(&self, constant: PolicyConstant) -> RangeInclusive<u64> {
+        let limits = Self::limits(constant);
+        match constant {
+            PolicyConstant::OverrideOpenMs
+            | PolicyConstant::OverrideReviewMs
+            | PolicyConstant::ReportReviewMs
+            | PolicyConstant::LinkMs
+            | PolicyConstant::AccessRequestMs
+            | PolicyConstant::RecoveryDelayMs
+                if self.policy.allow_sensitive_in_clear =>
+            {
+                SECOND_MS..=*limits.end()
+            }
+            PolicyConstant::OrganisationSignatures
+            | PolicyConstant::OverrideOpenMs
+            | PolicyConstant::OverrideReviewMs
+            | PolicyConstant::OverdueReviewsMax
+            | PolicyConstant::LiveRulesMax
+            | PolicyConstant::ReportReviewMs
+            | PolicyConstant::LinkMs
+            | PolicyConstant::AccessRequestMs
+            | PolicyConstant::RecoveryDelayMs
+            | PolicyConstant::MinorPrivacyAge
+            | PolicyConstant::MajorityAge => limits,
         }
     }
 

@@ -13,7 +13,7 @@ use epione_types::id::{OrgId, ProposalId};
 use epione_types::{TimestampMs, quorum};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Settings};
+use crate::config;
 use crate::host::{Done, Host, require};
 use crate::identity::{is_distinct, organisations, patients};
 use crate::keys;
@@ -143,8 +143,8 @@ pub(crate) fn withdraw(host: &mut Host<'_, '_>, call: &WithdrawProposal) -> Done
 fn check(host: &Host<'_, '_>, action: &ProposalAction) -> Done {
     match action {
         ProposalAction::SetConstant { constant, value } => {
-            require(Settings::limits(*constant).contains(value), Refusal::InvalidField)?;
             let mut settings = host.settings().clone();
+            require(settings.limits_here(*constant).contains(value), Refusal::InvalidField)?;
             settings.set(*constant, *value);
             // A review cannot be due before the override is over, nor privacy begin after majority.
             let sound = settings.policy.override_open_ms <= settings.policy.override_review_ms

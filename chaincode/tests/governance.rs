@@ -3,12 +3,13 @@
 
 mod support;
 
-use epione_chaincode::config::{self, Settings};
+use epione_chaincode::config::{self, Constants, Settings};
 use epione_chaincode::governance::VOTE_MS;
 use epione_chaincode::keys;
 use epione_types::call::*;
 use epione_types::codes::*;
 use epione_types::event::Event;
+use epione_types::genesis::Policy;
 use epione_types::id::{ProposalId, StudyId};
 use epione_types::{Height, TimestampMs};
 use support::*;
@@ -111,6 +112,20 @@ fn who_votes_once_and_in_time() {
     world.block_after(VOTE_MS, &[]);
     let tx = world.tx(&["hospC.admin0"], vote("p", true));
     assert_eq!(world.refused(tx), Refusal::TooLate);
+}
+
+#[test]
+fn a_chain_for_tests_alone_need_not_wait_for_days() {
+    let mut settings = Settings { policy: Policy::default(), constants: Constants::default() };
+    for constant in PolicyConstant::ALL {
+        assert_eq!(settings.limits_here(*constant), Settings::limits(*constant), "{constant}");
+    }
+    settings.policy.allow_sensitive_in_clear = true;
+    for constant in PolicyConstant::ALL {
+        let (here, there) = (settings.limits_here(*constant), Settings::limits(*constant));
+        let least = if constant.name().ends_with("_MS") { 1_000 } else { *there.start() };
+        assert_eq!(here, least..=*there.end(), "{constant}");
+    }
 }
 
 #[test]

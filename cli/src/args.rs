@@ -426,12 +426,7 @@ pub(crate) enum Keys {
     /// Sign with another key from now on; the old one is nobody's any more.
     #[command(after_help = "Example:
   epione keys rotate new.key --as patients/anna")]
-    Rotate {
-        /// The new key's file; see `epione keys new`.
-        file: PathBuf,
-        #[command(flatten)]
-        write: Write,
-    },
+    Rotate(Box<KeysRotate>),
 }
 
 /// How to reach the consortium, and as whom. With a testnet all of it is known but `--as`.

@@ -57,10 +57,15 @@ impl CliError {
     pub(crate) fn print(&self, json: bool) {
         eprintln!("error: {}", self.message);
         if json {
-            crate::output::line(
-                json!({"error": {"exit": self.exit, "reason": self.reason, "message": self.message}}),
-            );
+            self.print_json();
         }
+    }
+
+    /// As the last line of standard output.
+    pub(crate) fn print_json(&self) {
+        crate::output::line(
+            json!({"error": {"exit": self.exit, "reason": self.reason, "message": self.message}}),
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use epione_client::{EpioneClient, TxStatus, Wait};
 use epione_types::{Height, Outcome, SignedTx, TxId};
 use tokio::sync::{mpsc, watch};
 
-use crate::error::CliError;
+use crate::error::{CliError, EXIT_FAILED, EXIT_UNKNOWN};
 
 /// Unanswered transactions at a time.
 pub(crate) const WINDOW: usize = 256;
@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     pub(crate) applied: u64,
     /// Not applied, by reason.
     pub(crate) refused: BTreeMap<String, u64>,
+    /// Not known to be final, by reason: each may be applied yet.
+    pub(crate) unknown: BTreeMap<String, u64>,
     /// The highest block that holds one of them.
     pub(crate) height: Height,
     /// From sending to the verified answer, each.
@@ -33,11 +35,19 @@ impl Tally {
         self.refused.values().sum()
     }
 
+    /// Of how many nobody knows what became.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.unknown.values().sum()
+    }
+
     /// All of another's too.
     pub(crate) fn add(&mut self, other: Self) {
         self.applied += other.applied;
         for (reason, count) in other.refused {
             *self.refused.entry(reason).or_insert(0) += count;
+        }
+        for (reason, count) in other.unknown {
+            *self.unknown.entry(reason).or_insert(0) += count;
         }
         self.height = self.height.max(other.height);
         self.latencies.extend(other.latencies);
@@ -46,19 +56,26 @@ impl Tally {
 
     /// An error if anything was not applied.
     pub(crate) fn all_applied(&self, what: &str) -> Result<(), CliError> {
-        let reasons: Vec<String> =
-            self.refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        if reasons.is_empty() {
-            return Ok(());
-        }
-        let reason = self.refused.keys().next().cloned().unwrap_or_default();
-        Err(CliError::failed(format!(
-            "{what}: {} of {} were refused: {}",
-            self.refusals(),
-            self.refusals() + self.applied,
+        let all = self.applied + self.refusals() + self.unanswered();
+        let told = |counts: &BTreeMap<String, u64>| {
+            let reasons: Vec<String> =
+                counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             reasons.join(", ")
-        ))
-        .reason(&reason))
+        };
+        let mut parts = Vec::new();
+        if !self.refused.is_empty() {
+            parts.push(format!("{} of {all} were refused: {}", self.refusals(), told(&self.refused)));
+        }
+        if !self.unknown.is_empty() {
+            parts.push(format!(
+                "of {} of {all} nobody knows yet, they may be applied: {}",
+                self.unanswered(),
+                told(&self.unknown)
+            ));
+        }
+        let Some(reason) = self.refused.keys().chain(self.unknown.keys()).next() else { return Ok(()) };
+        let error = CliError::failed(format!("{what}: {}", parts.join("; "))).reason(reason);
+        Err(if self.refused.is_empty() { CliError { exit: EXIT_UNKNOWN, ..error } } else { error })
     }
 
     /// The latency that this many of a hundred stay below; zero if there is none.
@@ -116,19 +133,24 @@ pub(crate) async fn submit_all(
                 tally.height = tally.height.max(receipt.height);
                 match receipt.outcome {
                     Outcome::Ok => None,
-                    Outcome::Refused(refusal) => Some(refusal.name().to_owned()),
+                    Outcome::Refused(refusal) => Some((EXIT_FAILED, refusal.name().to_owned())),
                 }
             }
-            Ok(TxStatus::Expired(_)) => Some("EXPIRED".to_owned()),
+            Ok(TxStatus::Expired(_)) => Some((EXIT_FAILED, "EXPIRED".to_owned())),
             Ok(TxStatus::Unknown | TxStatus::Pending { .. } | TxStatus::Committed(_)) => {
-                Some("NOT_FINAL".to_owned())
+                Some((EXIT_UNKNOWN, "NOT_FINAL".to_owned()))
             }
-            Err(error) => Some(CliError::from(error).reason),
+            Err(error) => {
+                let error = CliError::from(error);
+                Some((error.exit, error.reason))
+            }
         };
-        match reason {
-            None => tally.applied += 1,
-            Some(reason) => *tally.refused.entry(reason).or_insert(0) += 1,
-        }
+        let counted = match reason {
+            None => &mut tally.applied,
+            Some((EXIT_UNKNOWN, reason)) => tally.unknown.entry(reason).or_insert(0),
+            Some((_, reason)) => tally.refused.entry(reason).or_insert(0),
+        };
+        *counted += 1;
         answered += 1;
         progress(answered);
     }
@@ -144,6 +166,19 @@ pub(crate) async fn submit_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_not_called_refused() {
+        let counts = |reason: &str| BTreeMap::from([(reason.to_owned(), 3)]);
+        let lost = Tally { applied: 4, unknown: counts("Unavailable"), ..Tally::default() };
+        let error = lost.all_applied("records").unwrap_err();
+        assert_eq!((error.exit, error.reason.as_str()), (EXIT_UNKNOWN, "Unavailable"));
+        assert!(!error.message.contains("refused") && error.message.contains("3 of 7"), "{}", error.message);
+        let both = Tally { refused: counts("BAD_STATE"), ..lost };
+        let error = both.all_applied("records").unwrap_err();
+        assert_eq!((error.exit, error.reason.as_str()), (EXIT_FAILED, "BAD_STATE"));
+        assert!(error.message.contains("refused: 3 BAD_STATE") && error.message.contains("3 Unavailable"));
+    }
 
     #[test]
     fn percentiles_are_of_the_sorted_list() {

@@ -24,8 +24,24 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// What clap says instead of a command: help, or what is wrong; that as JSON too where JSON is wanted.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Help that nobody reads any more is no failure.
+    let _printed = error.print();
+    let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if error.use_stderr() && wants_json {
+        let text = error.to_string();
+        let message = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        error::CliError::usage(message).print_json();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(error::EXIT_USAGE))
+}
+
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misused(&error),
+    };
     let json = args.json;
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(commands::run(args)),

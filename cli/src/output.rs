@@ -145,9 +145,9 @@ fn cell(value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::Number(_) => value.to_string(),
         Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| match value {
-                Value::Object(_) => format!("{name}({})", cell(value)),
-                _ => format!("{name}={}", cell(value)),
+            let field = |(name, value): (&String, &Value)| {
+                let (before, after) = if value.is_object() { ("(", ")") } else { ("=", "") };
+                format!("{name}{before}{}{after}", cell(value))
             };
             fields.iter().map(field).collect::<Vec<_>>().join(", ")
         }

@@ -115,12 +115,12 @@ pub(crate) fn grantee(flag: &str, book: &Book, text: &str) -> Result<Grantee, Cl
 
 /// One person.
 pub(crate) fn person(flag: &str, book: &Book, text: &str) -> Result<Person, CliError> {
-    match grantee(flag, book, text)? {
-        Grantee::Person(person) => Ok(person),
-        _ => Err(CliError::usage(format!(
-            "{flag} '{text}' is no person: write ORG/PRACTITIONER, patient:ID or representative:ID, or names for ids"
-        ))),
+    if let Grantee::Person(person) = grantee(flag, book, text)? {
+        return Ok(person);
     }
+    Err(CliError::usage(format!(
+        "{flag} '{text}' is no person: write ORG/PRACTITIONER, patient:ID or representative:ID, or names for ids"
+    )))
 }
 
 /// One who helps to restore a key.
@@ -128,9 +128,9 @@ pub(crate) fn guardian(book: &Book, text: &str) -> Result<Guardian, CliError> {
     match grantee("--guardian", book, text)? {
         Grantee::Org(org) => Ok(Guardian::Organisation(org)),
         Grantee::Person(person) => Ok(Guardian::Person(person)),
-        _ => Err(CliError::usage(format!(
-            "--guardian '{text}': write org:ORG, ORG/PRACTITIONER, patient:ID or representative:ID"
-        ))),
+        Grantee::Any | Grantee::Role(..) | Grantee::Study(_) | Grantee::Guest(_) => Err(CliError::usage(
+            format!("--guardian '{text}': write org:ORG, ORG/PRACTITIONER, patient:ID or representative:ID"),
+        )),
     }
 }
 

@@ -126,6 +126,11 @@ fn a_failure_is_json_too() {
     let error = &output.json()["error"];
     assert_eq!(error["exit"], 1);
     assert!(error["message"].as_str().unwrap().contains("none.key"));
+    // What cannot even be read as a command too.
+    let error = epione(&["block", "show", "x", "--json"]).fails(2, &["[HEIGHT]", "--help"]).json();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(error["error"]["exit"] == 2 && message.starts_with("invalid value 'x'"), "{error}");
+    assert_eq!(epione(&["block", "show", "x"]).fails(2, &["invalid value"]).stdout, "");
 }
 
 #[test]

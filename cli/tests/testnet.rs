@@ -40,6 +40,8 @@ fn up_kill_restart_down_up_again() {
     net.run(&["testnet", "restart", "1"], "--dir").ok();
     assert_eq!(running(&net), [true; 4]);
     net.run(&["testnet", "restart", "2"], "--dir").ok();
+    let rows = net.run(&["testnet", "status", "--json"], "--dir").json();
+    assert!(rows.as_array().unwrap().iter().all(|row| row["peers"] == "3/3"), "all are linked again: {rows}");
     net.run(&["testnet", "up"], "--dir").fails(1, &["is up", "status"]);
     assert_eq!(running(&net), [true; 4], "a network that is up stays up");
 
@@ -110,4 +112,5 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "years of work");
     epione(&["testnet", "up", "-n", "0", "--dir", arg(&folder.path().join("x"))])
         .fails(1, &["0 nodes", "1 to 128"]);
+    assert!(!folder.path().join("x").exists(), "what cannot work leaves nothing");
 }

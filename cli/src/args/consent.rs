@@ -33,21 +33,25 @@ pub(crate) struct Delegate {
     pub(crate) rule: Rule,
 }
 
+/// A request for a grant.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RequestAsk {
+    /// Until when it may be answered.
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub(crate) answer_until: String,
+    /// A message to the patient. It stays here: a commitment to FILE.salted, made of it, is sent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) message: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rule: Rule,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Request {
     /// Ask a patient for a grant: to yourself, or to your organisation.
     #[command(after_help = "Example:
   epione request ask --patient anna --to hospital2/doctor --purpose TREAT --until 90d --as hospital2/doctor")]
-    Ask {
-        /// Until when it may be answered.
-        #[arg(long, value_name = "TIME", default_value = "30d")]
-        answer_until: String,
-        /// A message to the patient. It stays here: a commitment to FILE.salted, made of it, is sent.
-        #[arg(long, value_name = "FILE")]
-        message: Option<PathBuf>,
-        #[command(flatten)]
-        rule: Rule,
-    },
+    Ask(Box<RequestAsk>),
     /// Grant what was asked for, or for a shorter time or fewer uses.
     #[command(after_help = "Examples:
   epione request approve REQUEST --patient anna --as patients/anna

@@ -9,6 +9,15 @@ use epione_types::codes::{Capability, Category, DeviceKind, RepresentationKind, 
 
 use super::{Connect, Write};
 
+/// A key in place of another.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeysRotate {
+    /// The new key's file; see `epione keys new`.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) write: Write,
+}
+
 /// An organisation that is to stand elsewhere.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct OrgStatus {

@@ -31,8 +31,8 @@ pub(crate) struct RecordRevise {
     #[arg(long)]
     pub(crate) month: Option<Month>,
     /// The version that it replaces. [default: the one in force]
-    #[arg(long, value_name = "N")]
-    pub(crate) version: Option<u32>,
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) replaces: Option<u32>,
     #[command(flatten)]
     pub(crate) write: Write,
 }
@@ -46,8 +46,8 @@ pub(crate) struct RecordError {
     #[arg(long, default_value = "PHYSICIAN")]
     pub(crate) role: Role,
     /// The version meant. [default: the one in force]
-    #[arg(long, value_name = "N")]
-    pub(crate) version: Option<u32>,
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) of_version: Option<u32>,
     #[command(flatten)]
     pub(crate) write: Write,
 }

@@ -90,10 +90,9 @@ pub(super) async fn notices(args: PatientHistory) -> Result<Shown, CliError> {
     let kinds = [EventKind::NoticeGiven, EventKind::NoticeAcknowledged];
     let events = history::of(&session, patient, &kinds).await?;
     let seen = |height, index| {
-        events.iter().any(|it| match it.event {
-            Event::NoticeAcknowledged { height: at, index: place, .. } => (at, place) == (height, index),
-            _ => false,
-        })
+        let place = (height, index);
+        let is_about = |event: &Event| matches!(*event, Event::NoticeAcknowledged { height, index, .. } if (height, index) == place);
+        events.iter().any(|it| is_about(&it.event))
     };
     let mut rows = Vec::new();
     for event in &events {

@@ -63,9 +63,9 @@ async fn opt_out(args: OptOut) -> Result<Shown, CliError> {
     let grant = request::new_id(GrantId)?;
     let call = SetOptOut { patient, grant, keep_permits: args.keep_permits, document };
     let done = session.submit(Call::SetOptOut(call), &[], &args.write).await?;
-    let ended = done.receipt.events.iter().find_map(|event| match event {
-        Event::OptedOut { revoked, still_open, .. } => Some((*revoked, still_open.clone())),
-        _ => None,
+    let ended = done.receipt.events.iter().find_map(|event| {
+        let Event::OptedOut { revoked, still_open, .. } = event else { return None };
+        Some((*revoked, still_open.clone()))
     });
     let (revoked, still_open) = ended.unwrap_or_default();
     let note =

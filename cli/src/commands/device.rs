@@ -18,10 +18,7 @@ pub(super) async fn run(command: Device) -> Result<Shown, CliError> {
         Device::Register { name, member_key, kind, practitioner, write } => {
             let session = Session::open(&write.connect).await?;
             let who = session.book.practitioner(&practitioner)?;
-            let full = match &name {
-                Some(name) => Some(enrol::full_name(&session, who.org, name)),
-                None => None,
-            };
+            let full = name.as_deref().map(|name| enrol::full_name(&session, who.org, name));
             let key = session.member_key(member_key.as_deref(), full.as_deref())?;
             let call = RegisterDevice {
                 device: request::new_id(DeviceId)?,

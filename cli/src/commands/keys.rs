@@ -4,7 +4,7 @@ use epione_client::keys;
 use epione_types::Signer as _;
 use epione_types::call::{Call, RotateKey};
 
-use crate::args::Keys;
+use crate::args::{Keys, KeysRotate};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::session::{self, Session};
@@ -19,7 +19,8 @@ pub(super) async fn run(command: Keys) -> Result<Shown, CliError> {
             let key = keys::read(&file)?;
             (file, key)
         }
-        Keys::Rotate { file, write } => {
+        Keys::Rotate(args) => {
+            let KeysRotate { file, write } = *args;
             let key = keys::read(&file)?;
             let session = Session::open(&write.connect).await?;
             let fields = Fields::new().text("public_key", key.public_key());

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use epione_client::{Trust, TxStatus};
 use epione_proto::v1 as pb;
+use epione_types::TxId;
 use prost::Message as _;
 
 use crate::args::Receipt;
@@ -26,10 +27,9 @@ pub(super) async fn run(command: Receipt) -> Result<Shown, CliError> {
                 TxStatus::Certified { receipt, proof } => (receipt, Some(proof)),
                 TxStatus::Committed(receipt) => (receipt, None),
                 TxStatus::Expired(_) => {
-                    return Ok(Shown::one(
-                        Fields::new().text("transaction", transaction).with("state", "EXPIRED"),
-                    )
-                    .note("It can never commit any more."));
+                    return Ok(Shown::one(expired(transaction)).note(
+                        "So this node says. Its proof holds for those alone who kept the transaction's bytes.",
+                    ));
                 }
                 TxStatus::Pending { durable } => {
                     let fields = Fields::new()
@@ -86,6 +86,11 @@ pub(super) async fn run(command: Receipt) -> Result<Shown, CliError> {
     }
 }
 
+/// That it can never commit is proven to whoever knows when it expires: that stands in its bytes, not in its id.
+fn expired(transaction: TxId) -> Fields {
+    Fields::new().text("transaction", transaction).with("state", "EXPIRED").with("proven", false)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let length = std::fs::metadata(path).about(path.display())?.len();
     if length > PROOF_BYTES_MAX {
@@ -105,4 +110,15 @@ pub(crate) fn verify(
     let broken = |error: String| CliError::not_proven(format!("the receipt does not verify: {error}"));
     let proof = pb::ReceiptProof::decode(bytes).map_err(|error| broken(error.to_string()))?;
     trust.receipt(&proof).map_err(|error| broken(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_that_nobody_could_verify_does_not_pass_for_proven() {
+        let shown = crate::output::to_json(&expired(TxId([7; 32])));
+        assert!(shown.contains(r#""state":"EXPIRED","proven":false"#), "{shown}");
+    }
 }

@@ -23,10 +23,10 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
     match command {
         Record::Register(args) => register(args).await,
         Record::Revise(args) => revise(args).await,
-        Record::MarkError(RecordError { record, role, version, write }) => {
+        Record::MarkError(RecordError { record, role, of_version, write }) => {
             let record = request::id("RECORD", &record)?;
             let session = Session::open(&write.connect).await?;
-            let version = match version {
+            let version = match of_version {
                 Some(version) => version,
                 None => in_force(&session, record).await?.version,
             };
@@ -100,7 +100,7 @@ async fn revise(args: RecordRevise) -> Result<Shown, CliError> {
     labels.dedup();
     let call = SupersedeRecord {
         record,
-        version: args.version.unwrap_or(before.version),
+        version: args.replaces.unwrap_or(before.version),
         role: args.role,
         category: args.category.unwrap_or(before.category),
         labels,
@@ -214,6 +214,7 @@ async fn register_bundles(
         .with("patients", patients.applied)
         .with("records", records.applied)
         .with("refused", records.refusals())
+        .with("unknown", records.unanswered())
         .with("references", references)
         .with("height", records.height.max(patients.height).0)
         .ms("took_ms", records.took + patients.took)

@@ -13,7 +13,7 @@ use epione_types::event::Event;
 use epione_types::id::{AccessRequestId, GrantId, PatientId};
 
 use super::{done, history, view};
-use crate::args::Request;
+use crate::args::{Request, RequestAsk};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
@@ -22,7 +22,8 @@ use crate::time;
 
 pub(super) async fn run(command: Request) -> Result<Shown, CliError> {
     match command {
-        Request::Ask { answer_until, message, rule } => {
+        Request::Ask(args) => {
+            let RequestAsk { answer_until, message, rule } = *args;
             let message = message.as_deref().map(|path| request::written("--message", path)).transpose()?;
             let expires_at = request::instant("--answer-until", Some(&answer_until))?;
             let session = Session::open(&rule.write.connect).await?;

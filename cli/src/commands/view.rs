@@ -197,10 +197,8 @@ pub(crate) fn access_event(event: &pb::AccessEvent) -> Viewed {
 pub(crate) fn event(it: &LedgerEvent) -> Result<Fields, CliError> {
     // One name with its fields, as serde writes a variant.
     let event = serde_json::to_value(&it.event).about("an event cannot be shown")?;
-    let (name, detail) = match event {
-        Value::Object(map) => map.into_iter().next().unwrap_or_default(),
-        other => (other.to_string(), Value::Null),
-    };
+    let variant = event.as_object().and_then(|event| event.iter().next());
+    let (name, detail) = variant.map(|(name, detail)| (name.clone(), detail.clone())).unwrap_or_default();
     Ok(Fields::new()
         .with("height", it.cursor.height.0)
         .with("index", it.cursor.index)

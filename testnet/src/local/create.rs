@@ -30,6 +30,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// Refuses what cannot work, before a single file is written.
+    pub(crate) fn check(&self) -> Result<(), TestnetError> {
+        let n = self.nodes;
+        if (1..=MAX_VALIDATORS).contains(&n) {
+            return Ok(());
+        }
+        Err(TestnetError::Options(format!("{n} nodes; there must be 1 to {MAX_VALIDATORS}")))
+    }
+
     /// As many nodes of the binary that runs now.
     ///
     /// # Errors
@@ -49,9 +58,6 @@ pub(crate) struct Created {
 /// Writes everything but the state file into an empty folder.
 pub(crate) fn create(layout: &Layout, options: &Options) -> Result<Created, TestnetError> {
     let n = options.nodes;
-    if !(1..=MAX_VALIDATORS).contains(&n) {
-        return Err(TestnetError::Options(format!("{n} nodes; there must be 1 to {MAX_VALIDATORS}")));
-    }
     let mut organisations = Vec::with_capacity(n);
     let mut validators = Vec::with_capacity(n);
     for node in 0..n {

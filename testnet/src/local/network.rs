@@ -101,6 +101,7 @@ impl Network {
     /// # Errors
     /// [`TestnetError`]; whatever stood in the folder stays as it was.
     pub fn create(dir: &Path, options: &Options, lifetime: Lifetime) -> Result<Self, TestnetError> {
+        options.check()?;
         std::fs::create_dir_all(dir).map_err(TestnetError::io(dir))?;
         let mut entries = std::fs::read_dir(dir).map_err(TestnetError::io(dir))?;
         if entries.next().is_some() {
@@ -350,7 +351,7 @@ impl Network {
         }
     }
 
-    /// Waits until one node answers and is connected to all others that run, whether or not these are a quorum.
+    /// Waits until one node answers, and all that run are connected to each other, whether or not these are a quorum.
     ///
     /// # Errors
     /// [`TestnetError::NotReady`].
@@ -361,11 +362,11 @@ impl Network {
         loop {
             let reports = probe.reports(&self.state).await;
             let others = reports.iter().filter(|report| report.running && report.node != node).count();
-            let Some(report) = reports.get(node) else { return Ok(()) };
-            match report.connected(others) {
-                Ok(_) => return Ok(()),
-                Err(reason) => self.patience(report, reason, begun, within)?,
-            }
+            // The others too: each knows of its own ends of the links alone.
+            let linked = |report: &&NodeReport| report.running || report.node == node;
+            let late = reports.iter().filter(linked).find_map(|it| Some((it, it.connected(others).err()?)));
+            let Some((report, reason)) = late else { return Ok(()) };
+            self.patience(report, reason, begun, within)?;
             tokio::time::sleep(POLL).await;
         }
     }
