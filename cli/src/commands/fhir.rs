@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use epione_client::Start;
 use epione_client::fhir::consent::{Fault, StatedGrant, read_consent, write_consent};
@@ -31,9 +30,6 @@ use crate::error::{About as _, CliError, EXIT_FAILED};
 use crate::output::{Fields, Shown, line, to_json};
 use crate::session::{Door, Session};
 use crate::{import, request};
-
-/// How often a history that is being read is looked at: has all of it come?
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A Consent's rules, submitted; or all its faults.
 pub(super) async fn import_consent(args: &ConsentImport, json: bool) -> Result<Shown, CliError> {
@@ -220,12 +216,12 @@ pub(super) async fn provenance_of(args: &RecordProvenance) -> Result<Shown, CliE
         let practitioner: PractitionerId = fixed("author.practitioner_id", &author.practitioner_id)?;
         Ok::<_, CliError>(Person::Practitioner(org, practitioner))
     });
-    let changes = changes(&session, id, Duration::from_secs(args.connect.timeout)).await?;
+    let changes = changes(&session, id).await?;
     Ok(write(provenance(&changes, author.transpose()?), args.ndjson))
 }
 
 /// All changes of a record up to now.
-async fn changes(session: &Session, id: RecordId, within: Duration) -> Result<Vec<RecordChange>, CliError> {
+async fn changes(session: &Session, id: RecordId) -> Result<Vec<RecordChange>, CliError> {
     let head = session.client.get_status(pb::GetStatusRequest {}).await?.height;
     let kinds = [pb::EventKind::RecordRegistered, pb::EventKind::RecordChanged];
     let filter = pb::EventFilter {
@@ -233,24 +229,8 @@ async fn changes(session: &Session, id: RecordId, within: Duration) -> Result<Ve
         record_ids: vec![raw(id.0)],
         ..Default::default()
     };
-    let mut stream = session.client.subscribe(Start::Height(Height(1)), filter);
-    let (mut changes, begun) = (Vec::new(), Instant::now());
-    loop {
-        // Where nothing more is told, a heartbeat says how far it is.
-        match tokio::time::timeout(LOOK, stream.next()).await {
-            Ok(told) => changes.extend(RecordChange::of(&told?)),
-            Err(_) if matches!(stream.position(), Start::After(cursor) if cursor.height.0 >= head) => {
-                return Ok(changes);
-            }
-            Err(_) if begun.elapsed() > within => {
-                return Err(CliError::failed(format!(
-                    "the history up to block {head} did not come within {} s: repeat with a larger --timeout",
-                    within.as_secs()
-                )));
-            }
-            Err(_) => {}
-        }
-    }
+    let stream = session.client.subscribe(Start::Height(Height(1)), filter);
+    Ok(stream.read_to(Height(head)).await?.iter().filter_map(RecordChange::of).collect())
 }
 
 async fn open(connect: &Connect, patient: &str) -> Result<(Session, PatientId), CliError> {
