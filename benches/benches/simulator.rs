@@ -36,7 +36,11 @@ fn main() {
     let rate = |seconds: f64| whole as f64 * 60.0 / seconds;
     heights.sort_unstable();
     println!("{networks} networks of {NODES}, {faults} faults and actors, {transitions} transitions");
-    println!("{whole} had {HEIGHTS} certified heights under faults; median {}, least {}", heights[networks / 2], heights[0]);
+    println!(
+        "{whole} had {HEIGHTS} certified heights under faults; median {}, least {}",
+        heights[networks / 2],
+        heights[0]
+    );
     println!("by the clock      {clock:>6.1} s, {:>6.0} networks per minute", rate(clock));
     println!("on the processor  {processor:>6.1} s, {:>6.0} networks per minute and core", rate(processor));
 }

@@ -43,7 +43,8 @@ fn numbers(text: &str, mark: &str) -> BTreeSet<u32> {
 
 fn rules() -> BTreeSet<u32> {
     let text = std::fs::read_to_string(root().join("docs/protocol.md")).expect("the protocol");
-    let rules: BTreeSet<u32> = text.match_indices("**R").flat_map(|(at, _)| numbers(&text[at + 2..at + 6], "R")).collect();
+    let rules: BTreeSet<u32> =
+        text.match_indices("**R").flat_map(|(at, _)| numbers(&text[at + 2..at + 6], "R")).collect();
     assert_eq!(rules.iter().max(), Some(&31), "{rules:?}");
     rules.into_iter().filter(|rule| !NOT_BUILT.contains(rule)).collect()
 }
@@ -57,16 +58,16 @@ fn every_rule_is_stated() {
 
 #[test]
 fn every_rule_is_marked_in_the_code() {
-    let marked = numbers(
-        &sources(&["types/src", "consensus/src", "ledger/src", "chaincode/src", "node/src"]),
-        "R",
-    );
+    let marked =
+        numbers(&sources(&["types/src", "consensus/src", "ledger/src", "chaincode/src", "node/src"]), "R");
     assert_eq!(rules().difference(&marked).collect::<Vec<_>>(), Vec::<&u32>::new());
 }
 
 #[test]
 fn every_rule_has_a_test_of_its_number() {
-    let tested =
-        numbers(&sources(&["types", "consensus/tests", "ledger/tests", "chaincode/tests", "node/tests"]), "fn r");
+    let tested = numbers(
+        &sources(&["types", "consensus/tests", "ledger/tests", "chaincode/tests", "node/tests"]),
+        "fn r",
+    );
     assert_eq!(rules().difference(&tested).collect::<Vec<_>>(), Vec::<&u32>::new());
 }
