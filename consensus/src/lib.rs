@@ -16,7 +16,7 @@
 //! * I4  `view`, `asked`, `low`, `delivered` never decrease, on disk or in memory.
 //! * I5  Memory is bounded by n and the window, not by what peers send.
 //!
-//! Tested by `tests/` (golden transcripts, one test per rule, hostile input) and, later, the simulator.
+//! Tested by `tests/` (golden transcripts, one test per rule, hostile input) and by the simulator (`testnet/src/sim`).
 
 mod event;
 pub mod guard;

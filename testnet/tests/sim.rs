@@ -27,6 +27,7 @@ fn a_line_that_means_nothing_is_named() {
         ("at 5 partition {0,1} for", 1),
         ("at 5 crash {0} after 3 politely for 9", 1),
         ("nodes 4\nat 1 freeze 4 for 5", 2),
+        ("at 1 freeze 200 for 5\nnodes 4", 1),
         ("actor 1 saint", 1),
         ("nodes 0", 1),
         ("at 1 partition {0,99} for 5", 1),

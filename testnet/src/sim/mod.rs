@@ -8,7 +8,7 @@
 //! one thread. Phase one: faults and load, every invariant after every event. Phase two: all is healed but the Byzantine,
 //! and within a bounded time everything must be well. Everything follows from the plan: one plan, one trace.
 //!
-//! Tested by `tests/sim.rs`.
+//! Tested by `tests/sim.rs`; `tests/teeth.rs` takes out the guards that it has to miss.
 #![expect(clippy::indexing_slicing, reason = "a harness that panics has failed, and says so: exit code 4")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at what concerns it")]
 

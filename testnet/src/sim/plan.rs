@@ -113,6 +113,25 @@ impl Fault {
         }
     }
 
+    /// Whom it names.
+    #[must_use]
+    pub fn nodes(&self) -> Nodes {
+        match self {
+            Self::Partition(groups) => {
+                groups.iter().fold(Nodes::default(), |all, group| Nodes(all.0 | group.0))
+            }
+            Self::Oneway(a, b) | Self::Clog(a, b) => Nodes(a.0 | b.0),
+            Self::Crash(nodes, ..) => *nodes,
+            Self::Slow(node, _)
+            | Self::Stall(node, _)
+            | Self::Full(node)
+            | Self::Broken(node)
+            | Self::Freeze(node)
+            | Self::Jump(node, _) => Nodes::one(*node),
+            Self::Lossy(_) | Self::Duplicates(_) | Self::Reorder(..) => Nodes::default(),
+        }
+    }
+
     /// All kinds.
     pub const KINDS: [&'static str; 16] = [
         "partition",

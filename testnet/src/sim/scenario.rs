@@ -113,13 +113,13 @@ impl Plan {
             ["clients", clients] => self.clients = number(clients)?,
             ["heights", heights] => self.heights = number(heights)?,
             ["limit", ms] => self.limit_ms = number(ms)?,
-            ["clock", node, "skew", skew, "drift", drift] => {
+            ["clock", who, "skew", skew, "drift", drift] => {
                 let clock = NodeClock { skew_ms: number(skew)?, drift_ppm: number(drift)? };
-                self.clocks.push((number(node)?, clock));
+                self.clocks.push((node(who)?, clock));
             }
-            ["actor", node, kind] => {
+            ["actor", who, kind] => {
                 let kind = ActorKind::ALL.into_iter().find(|known| known.name() == *kind);
-                self.actors.push((number(node)?, kind.ok_or("no such actor")?));
+                self.actors.push((node(who)?, kind.ok_or("no such actor")?));
             }
             ["at", at, what @ .., "for", lasts] => {
                 let (at, lasts) = (number(at)?, number(lasts)?);
@@ -136,20 +136,7 @@ impl Plan {
         }
         let mut named: Vec<usize> = self.clocks.iter().map(|(node, _)| *node).collect();
         named.extend(self.actors.iter().map(|(node, _)| *node));
-        for line in &self.schedule {
-            match &line.fault {
-                Fault::Partition(groups) => named.extend(groups.iter().flat_map(|group| group.iter())),
-                Fault::Oneway(a, b) | Fault::Clog(a, b) => named.extend(a.iter().chain(b.iter())),
-                Fault::Crash(nodes, ..) => named.extend(nodes.iter()),
-                Fault::Slow(node, _)
-                | Fault::Stall(node, _)
-                | Fault::Full(node)
-                | Fault::Broken(node)
-                | Fault::Freeze(node)
-                | Fault::Jump(node, _) => named.push(*node),
-                Fault::Lossy(_) | Fault::Duplicates(_) | Fault::Reorder(..) => {}
-            }
-        }
+        named.extend(self.schedule.iter().flat_map(|line| line.fault.nodes().iter()));
         match named.into_iter().find(|node| *node >= self.n) {
             Some(node) => Err(format!("there is no node {node} among {}", self.n)),
             None => Ok(()),
@@ -161,14 +148,14 @@ fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} is no number that fits here"))
 }
 
+fn node(word: &str) -> Result<usize, String> {
+    let node = number(word)?;
+    if node < NODES_MAX { Ok(node) } else { Err(format!("there is no node {node}")) }
+}
+
 fn nodes(text: &str) -> Result<Nodes, String> {
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let list = inner.ok_or_else(|| format!("{text:?} is no set of nodes, as {{0,2}}"))?;
-    let node = |word: &str| {
-        number::<usize>(word).and_then(|node| {
-            if node < NODES_MAX { Ok(node) } else { Err(format!("there is no node {node}")) }
-        })
-    };
     list.split(',').filter(|word| !word.is_empty()).map(node).collect()
 }
 
@@ -185,12 +172,12 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["lossy", share] => Fault::Lossy(number(share)?),
         ["duplicates", share] => Fault::Duplicates(number(share)?),
         ["reorder", share, "by", ms] => Fault::Reorder(number(share)?, number(ms)?),
-        ["slow", node, "by", factor] => Fault::Slow(number(node)?, number(factor)?),
-        ["stall", node, "by", ms] => Fault::Stall(number(node)?, number(ms)?),
-        ["full", node] => Fault::Full(number(node)?),
-        ["broken", node] => Fault::Broken(number(node)?),
-        ["freeze", node] => Fault::Freeze(number(node)?),
-        ["jump", node, "by", ms] => Fault::Jump(number(node)?, number(ms)?),
+        ["slow", who, "by", factor] => Fault::Slow(node(who)?, number(factor)?),
+        ["stall", who, "by", ms] => Fault::Stall(node(who)?, number(ms)?),
+        ["full", who] => Fault::Full(node(who)?),
+        ["broken", who] => Fault::Broken(node(who)?),
+        ["freeze", who] => Fault::Freeze(node(who)?),
+        ["jump", who, "by", ms] => Fault::Jump(node(who)?, number(ms)?),
         ["crash", who, "after", calls, end] => {
             let end = End::ALL.into_iter().find(|known| known.name() == *end);
             Fault::Crash(nodes(who)?, number(calls)?, end.ok_or("no such end: kill, power, torn or rot")?)

@@ -4,7 +4,7 @@
 //! still breaks the same invariant is kept. Random numbers belong to purposes (`random.rs`), so the rest of the run stays
 //! much as it was.
 
-use super::plan::Plan;
+use super::plan::{Plan, SIZES};
 use super::{Failure, Options, run};
 
 /// The smallest plan found, how it fails, and how many runs it took.
@@ -75,6 +75,14 @@ impl Search<'_> {
     }
 }
 
+/// Fewer validators; what names others goes.
+fn fewer(plan: &mut Plan, n: usize) {
+    plan.n = n;
+    plan.schedule.retain(|line| line.fault.nodes().0 >> n == 0);
+    plan.actors.retain(|(node, _)| *node < n);
+    plan.clocks.retain(|(node, _)| *node < n);
+}
+
 /// Shrinks a plan that fails, in at most so many runs. None if it does not fail.
 #[must_use]
 pub fn shrink(plan: &Plan, options: &Options, runs_max: usize) -> Option<Shrunk> {
@@ -93,6 +101,11 @@ pub fn shrink(plan: &Plan, options: &Options, runs_max: usize) -> Option<Shrunk>
         search.try_change(|plan| {
             plan.clocks.remove(at);
         });
+    }
+    for n in SIZES.into_iter().filter(|n| *n > 1 && *n < plan.n) {
+        if search.try_change(|plan| fewer(plan, n)) {
+            break;
+        }
     }
     let plain = Plan::default();
     search.try_change(|plan| plan.tail = plain.tail);

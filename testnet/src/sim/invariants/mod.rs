@@ -11,6 +11,7 @@ mod closed_heights;
 mod durable_first;
 mod memory;
 mod monotone;
+mod new_views;
 mod one_vote;
 mod permits;
 mod signatures;
@@ -49,6 +50,7 @@ pub struct Invariants {
     durable_first: durable_first::DurableFirst,
     memory: memory::Memory,
     monotone: monotone::Monotone,
+    new_views: new_views::NewViews,
     one_vote: one_vote::OneVote,
     permits: permits::Permits,
     signatures: signatures::Signatures,
@@ -72,6 +74,7 @@ impl Invariants {
             durable_first: durable_first::DurableFirst::default(),
             memory: memory::Memory::new(set),
             monotone: monotone::Monotone::default(),
+            new_views: new_views::NewViews::default(),
             one_vote: one_vote::OneVote::default(),
             permits: permits::Permits::default(),
             signatures: signatures::Signatures::new(verifier),
@@ -122,6 +125,8 @@ impl Invariants {
             Proof::NewView(new_view) => {
                 let base = new_view.body.base().map_or(0, |certificate| certificate.height.0);
                 self.closed_heights.entered(node, new_view.body.view.0, base);
+                let check = self.new_views.entered(node, new_view);
+                self.need("new views", check);
                 self.certificates.new_view(new_view)
             }
         };
