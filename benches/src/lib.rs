@@ -23,7 +23,8 @@ pub struct Samples {
 }
 
 /// Time that this thread was on a processor; zero where the system does not tell.
-fn on_processor() -> Duration {
+#[must_use]
+pub fn on_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
 }

@@ -34,6 +34,6 @@ pub mod research;
 mod voice;
 
 pub use access::decide::{Decided, Facts, Request, decide};
-pub use access::{check_access, next_deadline};
+pub use access::{check_access, check_access_as_told, next_deadline};
 pub use block::{BlockContext, DecodedTx, Execution, execute_block, genesis_writes};
 pub use host::{State, StateError, Writes};

@@ -9,7 +9,7 @@
 //! | privacy officer or auditor of a caring organisation, auditor of a validator's | all | all | all | precise | all |
 //! | clinician or registrar of a caring organisation | where a READ is permitted | all | of those records | precise | all |
 //! | a representative with limits | where a READ is permitted | permits to them | of those records | public | their own |
-//! | a grantee | where a READ is permitted | permits to them | their own | public | their own |
+//! | a grantee | where a READ is permitted | permits to them | their own: permitted ones, and denied ones of those records | public | their own |
 //! | anybody else | nothing: the same answer as for a patient who does not exist | | | | |
 //!
 //! *The rest*: representations, requests for access, reviews, notices, reports, guest links, changes of the key and its
@@ -566,10 +566,12 @@ impl<'s> Reader<'s> {
     }
 
     fn sees_access(&self, event: &AccessEvent) -> Result<bool, StateError> {
-        if self.whole || event.who == self.who {
+        // A denied request is listed for whom it tells nothing new: that the record is this patient's.
+        let own = event.who == self.who;
+        if self.whole || (own && event.decision == Decision::Permit) {
             return Ok(true);
         }
-        if !self.cares && self.facts.representation.is_none() {
+        if !own && !self.cares && self.facts.representation.is_none() {
             return Ok(false);
         }
         Ok(get(self.state, &keys::record(event.record))?.is_some_and(|record| self.sees_record(&record)))

@@ -74,7 +74,7 @@ fn who_sees_how_much() {
         (staff("hospC", "audC"), Some([2, 2, 4, 1])), // a validator's auditor
         (staff("hospA", "drA"), Some([2, 2, 4, 1])),
         (staff("hospA", "regA"), Some([0, 2, 0, 1])), // demographics alone
-        (staff("hospB", "drB"), Some([1, 1, 2, 0])),  // within the grant, and the own accesses
+        (staff("hospB", "drB"), Some([1, 1, 1, 0])), // within the grant; that `hiv` was denied does not tell whose it is
         (staff("hospB", "drB2"), Some([2, 0, 1, 1])), // by the open override; the denial is not shown
         (staff("hospA", "bilA"), None),
         (staff("hospB", "nurB"), None),

@@ -59,7 +59,7 @@ fn a_refusal_is_final_for_its_bytes() {
 }
 
 #[test]
-fn expiry_is_inclusive_and_then_final() {
+fn r10_expiry_is_inclusive_and_then_final() {
     let mut world = World::new();
     let mut tx = world.record("drA", "anna", "r", &[]);
     tx.body.expires_at = TimestampMs(world.now + 1_000);
@@ -75,7 +75,7 @@ fn expiry_is_inclusive_and_then_final() {
 /// Absence under the first header past `expires_at` must mean: never occurred. So the id stays while a block at or before
 /// that header could still hold it, and one longer.
 #[test]
-fn ids_leave_in_the_first_block_whose_parent_is_past_their_expiry() {
+fn r10_ids_leave_in_the_first_block_whose_parent_is_past_their_expiry() {
     let mut world = World::new();
     let mut tx = world.record("drA", "anna", "r", &[]);
     tx.body.expires_at = TimestampMs(world.now + 5_000);

@@ -4,6 +4,7 @@
 //! (`--patient`). Every command has examples; that they can be typed is tested below.
 
 mod consent;
+pub(crate) mod fhir;
 mod identity;
 mod record;
 
@@ -685,6 +686,8 @@ each body with its salt, without which nobody can show later what was registered
         #[command(flatten)]
         connect: Connect,
     },
+    /// A record's history as FHIR Provenance.
+    Provenance(fhir::RecordProvenance),
     /// Show one record.
     #[command(after_help = "Example:
   epione record show RECORD --as hospital0/doctor")]
@@ -766,6 +769,10 @@ pub(crate) enum Consent {
     #[command(after_help = "Example:
   epione consent delegate GRANT --patient anna --to hospital2/doctor --purpose TREAT --as hospital1/doctor")]
     Delegate(Delegate),
+    /// Make a FHIR Consent the grants and denials that it means, or say all that cannot be meant by it.
+    Import(fhir::ConsentImport),
+    /// A patient's grants and denials as FHIR Consents.
+    Export(fhir::ConsentExport),
     /// A patient's grants and denials, ended ones too.
     #[command(after_help = "Example:
   epione consent list --patient anna --as patients/anna")]
@@ -862,6 +869,10 @@ pub(crate) enum Access {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Who asked for a patient's records as FHIR AuditEvents (IHE BALP).
+    Export(fhir::AccessExport),
+    /// The accounting of disclosures that a law gives a patient a right to.
+    Accounting(fhir::AccessAccounting),
     /// Who asked for a patient's records, and what was decided.
     #[command(after_help = "Examples:
   epione access list --patient anna --as patients/anna

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use epione_client::civil::{self, DAY_MS};
 use epione_types::TimestampMs;
-
-const DAY_MS: u64 = 86_400_000;
 
 /// Reads a time; `now` is what a duration counts from.
 pub(crate) fn parse(text: &str, now: TimestampMs) -> Result<TimestampMs, String> {
@@ -31,7 +30,7 @@ pub(crate) fn parse(text: &str, now: TimestampMs) -> Result<TimestampMs, String>
     };
     let [year, month, day] = numbers::<3>(date, '-').ok_or_else(wanted)?;
     let [hour, minute, second] = clock;
-    let days = days_from_civil(year, month, day).ok_or_else(wanted)?;
+    let days = civil::days(year, month, day).ok_or_else(wanted)?;
     if hour > 23 || minute > 59 || second > 59 {
         return Err(wanted());
     }
@@ -41,7 +40,7 @@ pub(crate) fn parse(text: &str, now: TimestampMs) -> Result<TimestampMs, String>
 /// As `2026-12-31T23:59:59Z`.
 pub(crate) fn show(time: TimestampMs) -> String {
     let (days, seconds) = (time.0 / DAY_MS, time.0 % DAY_MS / 1_000);
-    let (year, month, day) = civil_from_days(days);
+    let (year, month, day) = civil::date(days);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
@@ -58,33 +57,6 @@ fn numbers<const N: usize>(text: &str, separator: char) -> Option<[u64; N]> {
         .map(|part| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())?)
         .collect::<Option<_>>()?;
     parts.try_into().ok()
-}
-
-/// Days since 1970-01-01 of a date from 1970 to 9999, by Hinnant's algorithm: years begin in March, so that the
-/// leap day is the last one.
-fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
-    let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !valid {
-        return None;
-    }
-    let year_from_march = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year_from_march / 400, year_from_march % 400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468;
-    // 31 April comes back as 1 May: no date.
-    (civil_from_days(days) == (year, month, day)).then_some(days)
-}
-
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days.saturating_add(719_468);
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = (shifted + 2) % 12 + 1;
-    let year = year_of_era + era * 400;
-    (if month <= 2 { year + 1 } else { year }, month, day)
 }
 
 #[cfg(test)]

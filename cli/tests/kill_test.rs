@@ -28,7 +28,7 @@ use epione_types::call::{Call, Month, RegisterPatient, RegisterPractitioner, Reg
 use epione_types::codes::{Category, Refusal, Role};
 use epione_types::id::{OpaqueRef, PatientId, PractitionerId, RecordId};
 use epione_types::{Hash, Outcome, Receipt, SecretKey, Signer as _, TxId};
-use support::{PATIENCE, arg, epione, options};
+use support::{Dice, PATIENCE, arg, epione, number, options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -37,26 +37,6 @@ const CLIENTS: usize = 3;
 const ANSWERS_MIN: u64 = 1_000;
 /// Unanswered transactions of one client at a time.
 const WINDOW: usize = 100;
-
-/// Numbers from a seed: the fates of a run.
-struct Dice(u64);
-
-impl Dice {
-    /// At least `from`, below `to` (splitmix64).
-    fn draw(&mut self, from: u64, to: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        from + (mixed ^ (mixed >> 31)) % (to - from)
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
 
 /// Connections to each node of a network.
 struct Nodes {

@@ -95,6 +95,9 @@ pub struct Answer {
 impl EpioneClient {
     /// Submits a transaction, again and at other nodes until the time-out.
     ///
+    /// Refused as EXPIRED, it was too late by a node's clock. If some node may have taken it before, that is no outcome yet:
+    /// the same bytes sent again are answered with the receipt, or with [`TxStatus::Expired`] once the ledger's time is past.
+    ///
     /// # Errors
     /// [`ClientError::Api`]: refused at the door, or not as far as asked within the time-out (its outcome is unknown
     /// then); [`ClientError::Proof`].

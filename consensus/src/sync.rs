@@ -178,7 +178,11 @@ impl Replica {
 
     /// Sends a peer what it lacks and is here (R22).
     pub(crate) fn on_status(&mut self, from: ValidatorIndex, theirs: &Status, step: &mut Step) {
-        if from == self.config.me || !guard::holds(Guard::Resend) {
+        if from == self.config.me {
+            return;
+        }
+        self.timers.heard(from);
+        if !guard::holds(Guard::Resend) {
             return;
         }
         let now = self.timers.now;

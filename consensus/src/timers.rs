@@ -2,7 +2,9 @@
 //!
 //! At most one timer runs for each purpose. Tested by `tests/rules.rs` (R11, R14-R16).
 
-use epione_types::{Height, Params, TimestampMs};
+use std::collections::BTreeMap;
+
+use epione_types::{Height, Params, TimestampMs, ValidatorIndex};
 
 use crate::event::{Alarm, Step};
 use crate::message::bit;
@@ -18,6 +20,10 @@ pub(crate) struct Timers {
     pub(crate) now: u64,
     /// Wall clock at the last tick.
     pub(crate) clock: TimestampMs,
+    /// When each validator last told its own position: of all it says, what nobody passes on for it (R22).
+    heard: BTreeMap<ValidatorIndex, u64>,
+    /// First tick.
+    started: u64,
     base: u64,
     cap: u64,
     interval: u64,
@@ -52,6 +58,8 @@ impl Timers {
         Self {
             now: 0,
             clock: TimestampMs::ZERO,
+            heard: BTreeMap::new(),
+            started: 0,
             base: params.view_timeout_ms,
             cap: params.view_timeout_max_ms,
             interval: params.time_block_interval_ms,
@@ -81,6 +89,17 @@ impl Timers {
     /// How often one's own position is told.
     pub(crate) fn status_interval(&self) -> u64 {
         (self.base / 2).max(1)
+    }
+
+    pub(crate) fn heard(&mut self, who: ValidatorIndex) {
+        self.heard.insert(who, self.now);
+    }
+
+    /// Not a word for a whole time-out, in which it would have told its position twice. Time-outs double with failed
+    /// views, so a correct validator is not silent for ever, however slow the network (R16).
+    fn silent(&self, who: ValidatorIndex) -> bool {
+        let since = self.heard.get(&who).copied().unwrap_or(self.started);
+        self.now.saturating_sub(since) > self.timeout()
     }
 
     pub(crate) fn waiting(&mut self, oldest: Option<u64>, deadline: Option<TimestampMs>) {
@@ -125,7 +144,7 @@ impl Timers {
 impl Replica {
     pub(crate) fn on_tick(&mut self, now: u64, clock: TimestampMs, step: &mut Step) {
         if self.timers.clock == TimestampMs::ZERO {
-            self.timers.entered = now; // the process has just begun
+            (self.timers.entered, self.timers.started) = (now, now); // the process has just begun
         }
         self.timers.now = now.max(self.timers.now);
         self.timers.clock = clock;
@@ -142,13 +161,17 @@ impl Replica {
         }
     }
 
-    /// Starts when q validators ask for this view or a higher one; its expiry asks for the next (R16).
+    /// Starts when q validators ask for this view or a higher one; its expiry asks for the next. A primary that has
+    /// long been silent is given a quarter: the turn of a dead one should not cost a whole time-out (R16).
     fn view_change_timer(&mut self, step: &mut Step) {
         if self.halted.is_some() || self.askers() < self.quorum {
             return;
         }
         let since = *self.timers.asking.get_or_insert(self.timers.now);
-        if self.timers.now.saturating_sub(since) >= self.timers.timeout() {
+        let primary = crate::primary(&self.config.set, self.asked);
+        let dead = primary != self.config.me && self.timers.silent(primary);
+        let patience = if dead { self.timers.timeout() / 4 } else { self.timers.timeout() };
+        if self.timers.now.saturating_sub(since) >= patience {
             self.ask(self.asked.next(), step);
         }
     }

@@ -604,6 +604,34 @@ fn r16_the_next_view_waits_for_a_quorum_and_backs_off() {
     );
 }
 
+/// How long after asking for view 1, whose primary does not open it, the others ask for view 2, in ms.
+fn wait_for_the_next_view(silent: bool) -> u64 {
+    let mut cluster = Cluster::new(7);
+    cluster.lose = Box::new(|(from, _, m)| *from == 1 && matches!(m, Message::NewView(_)));
+    cluster.crash(0);
+    if silent {
+        cluster.crash(1);
+        cluster.tick(2_000);
+    }
+    cluster.pending(true);
+    let mut asked = None;
+    for now in (0..).step_by(50) {
+        cluster.tick(50);
+        match (cluster.replica(6).waiting().asked.0, asked) {
+            (1, None) => asked = Some(now),
+            (2.., Some(asked)) => return now - asked,
+            _ => assert!(now < 60_000, "stuck"),
+        }
+    }
+    unreachable!("time goes on")
+}
+
+#[test]
+fn r16_the_turn_of_a_primary_long_silent_costs_a_quarter() {
+    assert_eq!(wait_for_the_next_view(false), 2_000, "the second time-out");
+    assert_eq!(wait_for_the_next_view(true), 500);
+}
+
 #[test]
 fn r16_views_asked_for_above_mine_count_too() {
     // 8 / 7 / 7 / silent: whoever asks for 7 counts the one at 8, or waits for ever.

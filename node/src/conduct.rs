@@ -139,7 +139,8 @@ impl Offence {
     /// What the door's word on a forwarded transaction says of who forwarded it.
     pub(crate) const fn of(word: &Result<Admitted, Refused>) -> Option<Self> {
         Some(match word {
-            Ok(Admitted::New { .. }) | Err(Refused::Unavailable(_)) => return None,
+            // Nobody who forwards is told of a request id: the contracts refuse it.
+            Ok(Admitted::New { .. }) | Err(Refused::Unavailable(_) | Refused::RequestIdTaken) => return None,
             Ok(Admitted::Pending) => Self::TxDuplicate,
             Ok(Admitted::Executed) => Self::TxExecuted,
             Err(Refused::Full(_)) => Self::TxOverQuota,

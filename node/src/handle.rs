@@ -232,7 +232,15 @@ impl NodeHandle {
         let reply = Reply::new(move |word| drop(reply.send(word)));
         let origin = Origin::Client(Account::Client(client.into()), reply);
         self.input(Input::Submit(Candidate { parsed, origin })).await?;
-        let admitted = self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)??;
+        let admitted = match self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)? {
+            Ok(admitted) => admitted,
+            // Too late to be taken, but it may have come before: then it has an outcome, and that is for ever.
+            Err(refused @ Refused::Expired { .. }) => {
+                let outcome = self.past(id, expires_at).await?.ok_or(refused)?;
+                return Ok(Submitted { id, durable: false, outcome });
+            }
+            Err(refused) => return Err(refused.into()),
+        };
         let durable = matches!(admitted, Admitted::New { durable: true });
         let outcome = match (admitted, wait) {
             (Admitted::New { .. } | Admitted::Pending, None) => Outcome::Pending { expires_at },
@@ -246,6 +254,14 @@ impl NodeHandle {
             }
         };
         Ok(Submitted { id, durable, outcome })
+    }
+
+    /// What became of a transaction whose expiry is past by this node's clock; none while no certified block says so.
+    async fn past(&self, id: TxId, expires_at: TimestampMs) -> Result<Option<Outcome>, NodeError> {
+        if let Some(committed) = self.committed(id).await? {
+            return Ok(Some(Outcome::Committed(committed)));
+        }
+        Ok(self.expiry(id, expires_at).await?.map(|_| Outcome::Expired { expires_at }))
     }
 
     /// What this node knows of a transaction now.
@@ -272,7 +288,7 @@ impl NodeHandle {
     /// [`NodeError`].
     pub async fn wait_for(&self, id: TxId, level: Level) -> Result<Outcome, NodeError> {
         let expires_at = match self.lookup(id).await? {
-            Some(Known::Expired { expires_at }) => return Ok(Outcome::Expired { expires_at }),
+            Some(Known::Expired { .. }) => return self.outcome(id).await,
             Some(Known::Pending { .. }) if level == Level::Accepted => return self.outcome(id).await,
             Some(Known::Pending { expires_at }) => Some(expires_at),
             Some(Known::Executed) | None => None,

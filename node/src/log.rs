@@ -80,6 +80,9 @@ impl<D: Disk> Log for ConsensusLog<D> {
     fn bytes(&self) -> u64 {
         self.0.segments().map(|segment| segment.bytes).sum()
     }
+    fn fits(&self, records: &[Record]) -> bool {
+        self.0.fits(records.iter().map(|record| record.encode().len()))
+    }
     fn drop_below(&mut self, index: u64) -> Result<(), WalError> {
         self.0.trim_below(index)
     }

@@ -499,6 +499,11 @@ impl Pool {
         dropped
     }
 
+    /// Remembers that a block's time has passed this one, which is not in the pool.
+    pub(crate) fn expired(&mut self, id: TxId, expires_at: TimestampMs) {
+        self.finish(id, Known::Expired { expires_at });
+    }
+
     fn finish(&mut self, id: TxId, how: Known) {
         if self.finished.insert(id, how).is_none() {
             self.finished_order.push_back(id);

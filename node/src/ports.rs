@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epione_consensus::{Evidence, Payload, Wal};
+use epione_consensus::{Evidence, Payload, Record, Wal};
 use epione_types::{BlockHeader, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex};
 
 use crate::mempool::{Account, Client, Full};
@@ -30,6 +30,8 @@ pub trait Log: Wal<Error: Display> {
     fn position(&self) -> u64;
     /// Bytes of the whole log.
     fn bytes(&self) -> u64;
+    /// Whether one append can hold all of these.
+    fn fits(&self, records: &[Record]) -> bool;
     /// Drops records below `index`, as far as they fill files of their own.
     ///
     /// # Errors
@@ -211,6 +213,8 @@ pub enum Found {
     BadSignature,
     /// It has a receipt already.
     Executed,
+    /// Its sender's request id is another transaction's, which stands in the ledger and is unexpired.
+    RequestIdTaken,
 }
 
 /// The driver's word to a client.
@@ -236,6 +240,11 @@ pub enum Refused {
     /// A signature is not valid.
     #[error("a signature is not valid for the body and its key")]
     Signature,
+    /// The request id is another transaction's.
+    #[error(
+        "the sender used this request_id for another transaction, which has not expired: send that one's bytes again, or take a new id"
+    )]
+    RequestIdTaken,
     /// Its time has passed.
     #[error("expires_at is {expires_at}, the ledger's time is {now} already")]
     Expired {
@@ -258,21 +267,31 @@ pub enum Refused {
 }
 
 /// Called once with the driver's word. Must not block.
-pub struct Reply(Box<dyn FnOnce(Result<Admitted, Refused>) + Send>);
+pub struct Reply(Option<Box<Word>>);
+
+/// Hears the driver's word.
+type Word = dyn FnOnce(Result<Admitted, Refused>) + Send;
 
 impl Reply {
     /// From a closure.
     pub fn new(reply: impl FnOnce(Result<Admitted, Refused>) + Send + 'static) -> Self {
-        Self(Box::new(reply))
+        Self(Some(Box::new(reply)))
     }
     /// Nobody listens: a transaction out of the durable pool.
     #[must_use]
-    pub fn nobody() -> Self {
-        Self::new(|_| ())
+    pub const fn nobody() -> Self {
+        Self(None)
+    }
+    /// May it still be refused? What was accepted before a restart may not: its outcome is for the contracts to say.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.0.is_some()
     }
     /// Says it.
     pub fn say(self, word: Result<Admitted, Refused>) {
-        (self.0)(word);
+        if let Some(reply) = self.0 {
+            reply(word);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::feed::{Block, Feed};
 use crate::mempool::Account;
 use crate::pool_log::PoolLog;
 use crate::ports::{Answer, Candidate, Found, Job, Origin, Verdict};
-use crate::validate::{Checked, validate_batch, verify};
+use crate::validate::{Checked, Parsed, validate_batch, verify};
 use crate::wire::{BLOCKS_BYTES, BLOCKS_BYTES_MAX, BLOCKS_MAX, Frame};
 
 /// Bytes of a fetched block besides its batch, rounded up.
@@ -110,13 +110,19 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             let bytes = parsed.signed.encoded_len();
             // A store that fails says so when a block is executed; until then the contracts refuse duplicates.
             let executed = matches!(chain.locate(parsed.id()), Ok(Some(_)));
+            let taken = !executed && is_new_to_a_client(&origin) && is_request_id_taken(chain, &parsed);
+            let done = match (executed, taken) {
+                (true, _) => Some(Found::Executed),
+                (false, true) => Some(Found::RequestIdTaken),
+                (false, false) => None,
+            };
             let checked = self.checked.get(parsed.id());
-            if checked.is_none() && !executed {
+            if checked.is_none() && done.is_none() {
                 fresh.push(parsed);
                 places.push(place);
             }
             known.push(checked);
-            origins.push((origin, bytes, executed));
+            origins.push((origin, bytes, done));
         }
         for (place, tx) in places.into_iter().zip(verify(fresh, &self.verifier)) {
             if let Some(known) = known.get_mut(place) {
@@ -124,23 +130,35 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             }
         }
         known.iter().flatten().for_each(|tx| self.checked.keep(tx));
-        let clients =
-            origins.iter().zip(&known).filter_map(|((origin, _, executed), tx)| match (origin, tx) {
-                (Origin::Client(Account::Client(client), _), Some(tx)) if !executed => Some((*client, tx)),
-                _ => None,
-            });
+        let clients = origins.iter().zip(&known).filter_map(|((origin, _, done), tx)| match (origin, tx) {
+            (Origin::Client(Account::Client(client), _), Some(tx)) if done.is_none() => Some((*client, tx)),
+            _ => None,
+        });
         let durable = self.pool.append(clients);
-        let verdict = |((origin, bytes, executed), tx): ((Origin, usize, bool), Option<Checked>)| {
+        let verdict = |((origin, bytes, done), tx): ((Origin, usize, Option<Found>), Option<Checked>)| {
             let durable = durable && matches!(origin, Origin::Client(..));
-            let found = match tx {
-                _ if executed => Found::Executed,
-                Some(tx) => Found::Good { tx, durable },
-                None => Found::BadSignature,
+            let found = match (done, tx) {
+                (Some(done), _) => done,
+                (None, Some(tx)) => Found::Good { tx, durable },
+                (None, None) => Found::BadSignature,
             };
             Verdict { origin, bytes, found }
         };
         origins.into_iter().zip(known).map(verdict).collect()
     }
+}
+
+/// What a peer forwards, or was accepted before a restart, is for the contracts to refuse.
+const fn is_new_to_a_client(origin: &Origin) -> bool {
+    matches!(origin, Origin::Client(_, reply) if reply.is_heard())
+}
+
+/// Told at the door, and not only by a receipt: a client that builds its transaction anew instead of sending the same bytes
+/// again learns it before anything is ordered. Two that wait at the same time are told apart by the contracts.
+fn is_request_id_taken(chain: &Chain, tx: &Parsed) -> bool {
+    let body = &tx.decoded.body;
+    let key = epione_chaincode::keys::request(&body.sender, body.request_id);
+    matches!(chain.state(key.as_bytes()), Ok(Some(_)))
 }
 
 /// Executes and stores.

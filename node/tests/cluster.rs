@@ -327,6 +327,20 @@ fn the_log_is_trimmed_and_a_restart_from_it_goes_on() {
 }
 
 #[test]
+fn a_new_beginning_that_no_append_can_hold_is_put_off_and_voting_goes_on() {
+    let mut cluster = Cluster::with_appends_of(4, 1_500, 4_096);
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        let tx = cluster.patient(number);
+        ids.push(cluster.submit(0, tx));
+        cluster.run(SECOND / 50);
+    }
+    cluster.run_until(20 * SECOND, |cluster| cluster.all_have(&ids));
+    assert_eq!((0..4).find_map(|node| cluster.fault(node)), None);
+    cluster.check();
+}
+
+#[test]
 fn a_peer_that_sends_rubbish_is_disconnected_and_nothing_else_happens() {
     let mut cluster = Cluster::new(4);
     for bytes in [&[][..], &[0xff; 64], &[0, 0, 0, 0]] {

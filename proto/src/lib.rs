@@ -7,7 +7,8 @@
 //! * [`status`]: what a refused call says, and how a client reads it.
 //!
 //! No logic beyond shape: whether a call is allowed is decided by the contracts. Tested in `tests/`: round trips and
-//! hostile bytes (`body.rs`), names and comments of the API and its compatibility with `tests/api.txt` (`api.rs`).
+//! hostile bytes (`body.rs`), names and comments of the API (`api.rs`), its compatibility with what was published
+//! (`breaking.rs`), and its reference for people, `docs/api.md` (`reference.rs`).
 
 pub mod convert;
 pub mod status;

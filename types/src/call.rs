@@ -248,6 +248,8 @@ pub struct RegisterRecord {
 pub struct Month(u32);
 
 impl Month {
+    /// The first one that can be named.
+    pub const MIN: Self = Self(1800 * 100 + 1);
     /// Of a year (1800 to 9999) and month (1 to 12).
     #[must_use]
     pub fn new(year: u32, month: u32) -> Option<Self> {

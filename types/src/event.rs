@@ -70,7 +70,7 @@ pub enum Event {
     AccessDecided {
         /// The record asked for.
         record: RecordId,
-        /// Its patient; none if there is no such record.
+        /// Its patient, if the access is permitted: a denial does not tell whose the record is, nor whether there is one.
         patient: Option<PatientId>,
         /// The requester's organisation, if any.
         organisation: Option<OrgId>,

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quorums_intersect_in_a_correct_validator_and_can_be_met() {
+    fn r01_quorums_intersect_in_a_correct_validator_and_can_be_met() {
         for n in 1..=MAX_VALIDATORS {
             let (f, q) = (faults(n), quorum(n));
             assert!(2 * q > n + f, "n={n}: two quorums share f+1");

@@ -145,6 +145,15 @@ impl Facts {
             facts.organisation = get(state, &keys::organisation(organisation))?;
             facts.practitioner = get(state, &keys::practitioner(organisation, id))?;
         }
+        if let Some(study) = request.study {
+            facts.study = get(state, &keys::study(study))?;
+        }
+        if let (Purpose::Btg, Member::Practitioner(organisation, practitioner)) =
+            (request.purpose, request.who)
+        {
+            let who = (organisation, practitioner);
+            facts.reviews_overdue = access::reviews_overdue(state, who, policy, now)?;
+        }
         let Some(id) = patient else { return Ok(facts) };
         facts.patient = get(state, &keys::patient(id))?;
         if let Some(patient) = facts.patient.as_ref().filter(|_| request.role != Role::Patient) {
@@ -154,7 +163,6 @@ impl Facts {
             facts.representation = get(state, &keys::representation(id, person))?;
         }
         if let Some(study) = request.study {
-            facts.study = get(state, &keys::study(study))?;
             facts.enrolment = get(state, &keys::enrolment(study, id))?;
         }
         if let (Purpose::Btg, Member::Practitioner(organisation, practitioner)) =
@@ -162,7 +170,6 @@ impl Facts {
         {
             let who = (organisation, practitioner);
             facts.override_until = access::override_until(state, id, who)?;
-            facts.reviews_overdue = access::reviews_overdue(state, who, policy, now)?;
         }
         Ok(facts)
     }
@@ -220,6 +227,29 @@ pub(crate) fn decide_on(
     obligations.sort_unstable();
     obligations.dedup();
     Decided { decision, reason, grant, obligations }
+}
+
+/// What the requester is told of a decision: no more than concerns themselves, and of a record that is not there what they
+/// would be told of somebody's plain one. A reason of step 2 or later would else tell hidden from absent.
+#[must_use]
+pub fn told(facts: &Facts, request: &Request, now: TimestampMs, decided: &Decided) -> Reason {
+    if !matches!(decided.reason, Reason::DenyNoSuchRecord | Reason::DenyRecordErased) {
+        return decided.reason.public();
+    }
+    let hidden = match &facts.record {
+        Some(erased) => {
+            let record = Record { status: RecordStatus::Active, ..erased.clone() };
+            decide_on(Some(&record), facts, request, now)
+        }
+        None => {
+            let facts = Facts { patient: Some(Patient::nobody()), ..facts.clone() };
+            decide_on(Some(&Record::nobodys()), &facts, request, now)
+        }
+    };
+    match hidden.decision {
+        Decision::Permit => Reason::AccessDenied,
+        Decision::Deny => hidden.reason.public(),
+    }
 }
 
 fn permit(

@@ -6,8 +6,9 @@
 //!                   └ BREAK_GLASS      override OPEN ─(4 h)▶ ENDED ─(72 h)▶ OVERDUE, unless reviewed
 //! ```
 //!
-//! The event in the receipt carries the public reason, the one in the state the precise one (it is an oracle:
-//! "sensitive" tells that there is something sensitive). An override ends when block time reaches its deadline,
+//! The event in the receipt carries what the requester may know: the public reason, and the patient if they are permitted;
+//! the one in the state the precise reason (it is an oracle: "sensitive" tells that there is something sensitive).
+//! Whoever is denied gets the same receipt for a record that is hidden and for one that is not there. An override ends when block time reaches its deadline,
 //! so a second emergency needs its own grounds; overdue reviews suspend emergency access.
 //! A requester is denied 60 times an hour at most: then requests that would be denied are refused, or the audit
 //! trail would be a flooding target. Permitted ones are never held up. Tested by `tests/access.rs`.
@@ -162,11 +163,26 @@ pub fn check_access(
     who: Member,
     call: &RecordAccess,
 ) -> Result<Decided, StateError> {
+    check_access_as_told(state, now, who, call).map(|(decided, _)| decided)
+}
+
+/// The same, and what the requester may be told of its reason.
+///
+/// # Errors
+/// The store failed.
+pub fn check_access_as_told(
+    state: &dyn State,
+    now: TimestampMs,
+    who: Member,
+    call: &RecordAccess,
+) -> Result<(Decided, Reason), StateError> {
     let policy = config::policy(state)?;
     let request = Request::of(who, call);
     let record = get(state, &keys::record(call.record))?;
     let facts = Facts::load(state, &request, record, &policy, now)?;
-    Ok(decide::decide(&facts, &request, now))
+    let decided = decide::decide(&facts, &request, now);
+    let told = decide::told(&facts, &request, now, &decided);
+    Ok((decided, told))
 }
 
 /// Sent by the requester: the decision, with all that follows from it.
@@ -177,6 +193,7 @@ pub(crate) fn record_access(host: &mut Host<'_, '_>, call: &RecordAccess) -> Don
     let patient = record.as_ref().map(|record: &records::Record| record.patient);
     let facts = Facts::load(host.state(), &request, record, host.policy(), host.now())?;
     let decided = decide::decide(&facts, &request, host.now());
+    let told = decide::told(&facts, &request, host.now(), &decided);
 
     if decided.decision == Decision::Deny {
         count_denial(host, who)?;
@@ -212,13 +229,13 @@ pub(crate) fn record_access(host: &mut Host<'_, '_>, call: &RecordAccess) -> Don
     host.put(&key, &event);
     host.emit(Event::AccessDecided {
         record: call.record,
-        patient,
+        patient: patient.filter(|_| decided.decision == Decision::Permit),
         organisation: who.organisation(),
         role: call.role,
         action: call.action,
         purpose: call.purpose,
         decision: decided.decision,
-        reason: decided.reason.public(),
+        reason: told,
         grant: decided.grant,
         obligations: decided.obligations,
     });

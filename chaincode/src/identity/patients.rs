@@ -59,6 +59,18 @@ pub struct Patient {
 }
 
 impl Patient {
+    /// Whose a record would be that is not there.
+    pub(crate) const fn nobody() -> Self {
+        Self {
+            key: None,
+            care_organisations: Vec::new(),
+            status: PatientStatus::Active,
+            notice_hash: Hash::ZERO,
+            grants: 0,
+            registered_at: TimestampMs(0),
+        }
+    }
+
     /// Does this organisation care for the patient?
     #[must_use]
     pub fn is_cared_for_by(&self, organisation: OrgId) -> bool {

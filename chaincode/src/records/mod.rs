@@ -92,6 +92,28 @@ pub struct Record {
 }
 
 impl Record {
+    /// A plain one of nobody's: what a record would be that is not there.
+    pub(crate) const fn nobodys() -> Self {
+        Self {
+            id: RecordId([0; 16]),
+            patient: PatientId([0; 16]),
+            custodian: OrgId([0; 16]),
+            author: PractitionerId([0; 16]),
+            role: Role::Physician,
+            status: RecordStatus::Active,
+            version: 1,
+            category: Category::ClinicalNote,
+            labels: Vec::new(),
+            service_month: Month::MIN,
+            minor_consented: false,
+            commitment: Hash::ZERO,
+            ciphertext_hash: Hash::ZERO,
+            size_class: 0,
+            pointer: OpaqueRef([0; 16]),
+            registered_at: TimestampMs(0),
+        }
+    }
+
     /// Does it carry this very label?
     #[must_use]
     pub fn has(&self, label: Label) -> bool {

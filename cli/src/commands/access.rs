@@ -11,7 +11,7 @@ use epione_types::{Height, Receipt};
 
 use serde_json::Value;
 
-use super::view;
+use super::{fhir, view};
 use crate::args::{Access, Write};
 use crate::cases::File;
 use crate::error::{About as _, CliError, EXIT_DENIED, EXIT_FAILED};
@@ -34,6 +34,8 @@ pub(super) async fn run(command: Access, json: bool) -> Result<Shown, CliError> 
             let asked = request::access(&access)?;
             record(asked, &write).await
         }
+        Access::Export(args) => fhir::export_accesses(&args).await,
+        Access::Accounting(args) => fhir::accounting(&args, json).await,
         Access::Test { cases } => test(&cases, json),
         Access::List { patient, connect } => {
             let session = Session::open(&connect).await?;

@@ -5,14 +5,14 @@ use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant, SetOptOut};
 use epione_types::event::Event;
 use epione_types::id::GrantId;
 
-use super::view;
+use super::{fhir, view};
 use crate::args::{Consent, Delegate, OptOut, Rule};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
 use crate::session::Session;
 
-pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
+pub(super) async fn run(command: Consent, json: bool) -> Result<Shown, CliError> {
     match command {
         Consent::Grant(rule) => create(GrantKind::Permit, rule).await,
         Consent::Deny(rule) => create(GrantKind::Deny, rule).await,
@@ -30,6 +30,8 @@ pub(super) async fn run(command: Consent) -> Result<Shown, CliError> {
             rule.parent = Some(grant);
             create(GrantKind::Permit, rule).await
         }
+        Consent::Import(args) => fhir::import_consent(&args, json).await,
+        Consent::Export(args) => fhir::export_consents(&args).await,
         Consent::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;

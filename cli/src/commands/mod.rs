@@ -8,6 +8,7 @@ mod demo;
 mod device;
 mod emergency;
 mod enrol;
+mod fhir;
 mod history;
 mod identity;
 mod keys;
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Record(command) => record::run(command).await,
         Command::Report(command) => report::run(command).await,
         Command::Link(command) => link::run(command).await,
-        Command::Consent(command) => consent::run(command).await,
+        Command::Consent(command) => consent::run(command, json).await,
         Command::Request(command) => request::run(command).await,
         Command::Access(command) => access::run(command, json).await,
         Command::Emergency(command) => emergency::run(command).await,

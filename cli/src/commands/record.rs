@@ -12,7 +12,7 @@ use epione_types::call::{
 use epione_types::id::{OpaqueRef, RecordId};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{done, report, view};
+use super::{done, fhir, report, view};
 use crate::args::{Record, RecordErase, RecordError, RecordHold, RecordRegister, RecordRevise};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
@@ -69,6 +69,7 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
                 }
             }
         }
+        Record::Provenance(args) => fhir::provenance_of(&args).await,
         Record::Show { record, connect } => {
             let id: RecordId = request::id("RECORD", &record)?;
             let session = Session::open(&connect).await?;

@@ -3,6 +3,7 @@
 //! Its exit codes are its own: 0 nothing broke, 2 safety, 3 liveness, 4 the harness itself.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use epione_testnet::sim::many::{COVERED_FROM, Summary, run_many};
@@ -127,16 +128,18 @@ fn many(args: &Sim, count: u64, json: bool) -> Result<Shown, CliError> {
     let begun = Instant::now();
     let options = Options { lines: Lines::None, canary: args.canary };
     let shown = std::io::stderr().is_terminal();
+    let told = AtomicU64::new(0);
+    // At most once a second; in a file, at most twenty lines.
     let progress = |summary: &Summary| {
-        let every = if shown { 10 } else { (count / 20).max(1) };
-        if summary.seeds.is_multiple_of(every) || summary.seeds == count {
-            let (seeds, failed) = (summary.seeds, summary.failures.len());
-            let seconds = begun.elapsed().as_secs();
-            let end = if shown && seeds < count { "\r" } else { "\n" };
-            let text = format!("{seeds} of {count} seeds, {failed} failed, {seconds} s{end}");
-            // Progress that nobody reads is no failure.
-            drop(std::io::stderr().write_all(text.as_bytes()));
+        let (seeds, failed, seconds) = (summary.seeds, summary.failures.len(), begun.elapsed().as_secs());
+        let due = shown || seeds.is_multiple_of((count / 20).max(1));
+        if seeds < count && (!due || told.swap(seconds, Ordering::Relaxed) == seconds) {
+            return;
         }
+        let end = if shown && seeds < count { "\r" } else { "\n" };
+        let text = format!("{seeds} of {count} seeds, {failed} failed, {seconds} s{end}");
+        // Progress that nobody reads is no failure.
+        drop(std::io::stderr().write_all(text.as_bytes()));
     };
     let summary = run_many(args.from, count, args.jobs, |seed| plan_of(args, seed), &options, progress);
     let took = begun.elapsed();

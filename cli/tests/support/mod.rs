@@ -18,6 +18,27 @@ pub(crate) const EPIONE: &str = env!("CARGO_BIN_EXE_epione");
 /// Patience with processes on a machine that does other things too. Nothing waits this long unless it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Numbers from a seed: the fates of a run.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// At least `from`, below `to` (splitmix64).
+    pub(crate) fn draw(&mut self, from: u64, to: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        from + (mixed ^ (mixed >> 31)) % (to - from)
+    }
+}
+
+/// A number from the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub(crate) struct Output {

@@ -1,4 +1,7 @@
-//! FHIR R4 bundles as ledger records: what a hospital has becomes what the ledger may know.
+//! FHIR at the ledger's edge: what a hospital has becomes what the ledger may know, and what the ledger knows is told in
+//! FHIR's words: consents ([`consent`]), audit events, a record's history; and the accounting of disclosures.
+//!
+//! Bundles become ledger records:
 //!
 //! ```text
 //! bundle bytes --read_bundle--> ImportPlan --seal--> RegisterPatient, RegisterRecord   (to sign and submit)
@@ -17,12 +20,22 @@
 //!
 //! [`Label::Other`]: epione_types::codes::Label::Other
 
+mod access;
+mod accounting;
 mod bundle;
+pub mod consent;
+mod identity;
 mod json;
+mod provenance;
 mod record;
 mod tables;
+mod time;
 
+pub use access::{Access, KnownRecord, audit_events};
+pub use accounting::{Accounting, Regime};
 pub use bundle::{Dated, ImportPlan, PatientDraft, RecordDraft, read_bundle};
+pub use identity::{Directory, Target};
+pub use provenance::{RecordChange, provenance};
 pub use record::{Import, PatientFile, RecordFile, RecordFileError, SealedRecord};
 pub use tables::{Tables, TablesError};
 
@@ -34,6 +47,13 @@ pub const MAX_BUNDLE_BYTES: usize = 32 << 20;
 pub const MAX_ENTRIES: usize = 50_000;
 /// Deepest nesting within one resource; real ones stay below 12.
 pub const MAX_DEPTH: usize = 48;
+
+/// Resources as one Bundle of the type collection.
+#[must_use]
+pub fn collection(resources: Vec<serde_json::Value>) -> serde_json::Value {
+    let entries = resources.into_iter().map(|resource| serde_json::json!({"resource": resource}));
+    serde_json::json!({"resourceType": "Bundle", "type": "collection", "entry": entries.collect::<Vec<_>>()})
+}
 
 /// Something that may name a person. Does not print it.
 #[derive(Clone, PartialEq, Eq)]

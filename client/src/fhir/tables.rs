@@ -24,6 +24,7 @@ pub struct Tables {
     sensitivity: Sensitivity,
     confidentiality: Confidentiality,
     codes: BTreeMap<String, BTreeMap<String, Vec<Label>>>,
+    consent_classes: BTreeMap<String, BTreeMap<String, Category>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -122,6 +123,21 @@ impl Tables {
             labels.insert(Label::Other);
         }
         labels.into_iter().collect()
+    }
+
+    /// The label that a security coding of a Consent names; unlike on a record, an unknown one is no label.
+    pub(super) fn named_label(&self, system: &str, code: &str) -> Option<Label> {
+        if system != self.sensitivity.system {
+            return None;
+        }
+        let alias = self.sensitivity.aliases.get(code).copied();
+        // The ledger's own two names are no codes of HL7.
+        alias.or_else(|| code.parse().ok().filter(|label| !matches!(label, Label::Part2 | Label::Other)))
+    }
+
+    /// The category that a class or code of a Consent's provision stands for.
+    pub(super) fn class(&self, system: &str, code: &str) -> Option<Category> {
+        self.consent_classes.get(system)?.get(code).copied()
     }
 
     /// Looks up every coding of a resource, contained ones too. As deep as [`super::MAX_DEPTH`] at most.

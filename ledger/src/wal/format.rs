@@ -70,6 +70,11 @@ pub(super) fn check_segment_header(bytes: &[u8], first: u64) -> Result<(), Broke
     }
 }
 
+/// Bytes that records of these lengths take in a frame, header and end aside.
+pub(super) fn payload(records: impl Iterator<Item = usize>) -> usize {
+    records.fold(0, |sum, bytes| sum.saturating_add(4).saturating_add(bytes))
+}
+
 /// A whole frame within a segment.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -79,8 +84,7 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The bytes of a frame with these records, `max` bytes of payload at most.
     pub(super) fn encode<R: AsRef<[u8]>>(first: u64, records: &[R], max: u32) -> Result<Vec<u8>, WalError> {
-        let payload =
-            records.iter().fold(0usize, |sum, record| sum.saturating_add(4 + record.as_ref().len()));
+        let payload = payload(records.iter().map(|record| record.as_ref().len()));
         let too_long = WalError::TooLong { bytes: payload, max };
         let Some(length) = u32::try_from(payload).ok().filter(|length| *length <= max) else {
             return Err(too_long);

@@ -181,6 +181,12 @@ impl<D: Disk> Wal<D> {
         self.segments.iter()
     }
 
+    /// Whether these records, so many bytes each, can be one append.
+    #[must_use]
+    pub fn fits(&self, bytes: impl Iterator<Item = usize>) -> bool {
+        format::payload(bytes) <= self.config.append_bytes_max as usize
+    }
+
     /// Whether a failure waits for [`Self::repair`].
     #[must_use]
     pub fn is_stopped(&self) -> bool {

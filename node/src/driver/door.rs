@@ -52,6 +52,8 @@ impl<P: Ports> Driver<P> {
                 }
                 // A peer brought it back first: it is still this client's, and stays durable.
                 Ok(Some(Admitted::Pending)) => self.pool.adopt(&parsed.id(), client),
+                // Expired while this node was down, unless the ledger has it: whoever asks is told.
+                Err(Refused::Expired { expires_at, .. }) => self.pool.expired(parsed.id(), expires_at),
                 Ok(Some(_)) | Err(_) => {}
             }
         }
@@ -136,6 +138,10 @@ impl<P: Ports> Driver<P> {
                 Found::BadSignature => {
                     self.pool.release(account, bytes);
                     Err(Refused::Signature)
+                }
+                Found::RequestIdTaken => {
+                    self.pool.release(account, bytes);
+                    Err(Refused::RequestIdTaken)
                 }
             };
             self.answer(origin, word);

@@ -381,7 +381,13 @@ impl<P: Ports> Driver<P> {
             return;
         }
         let (low, index) = (self.replica.low(), self.log.position());
-        match self.log.append_and_sync(&self.replica.live_records()) {
+        let beginning = self.replica.live_records();
+        if !self.log.fits(&beginning) {
+            // Views without progress each keep their batches (R4). One append or none: half a beginning forgets votes.
+            self.log_bytes_max = self.log.bytes().saturating_mul(2);
+            return;
+        }
+        match self.log.append_and_sync(&beginning) {
             Ok(()) => {
                 self.trim = Trim::UntilSynced { low, index };
                 self.workers.start(Job::SyncStore);

@@ -1,6 +1,6 @@
 //! Grants and denials, and what an access would come to.
 
-use epione_chaincode::{check_access, host, keys};
+use epione_chaincode::{check_access_as_told, host, keys};
 use epione_proto::convert::{code_to_wire, fixed, raw};
 use epione_proto::v1::{self as pb, consent_service_server::ConsentService};
 use epione_proto::{ConvertError, ConvertReason};
@@ -71,8 +71,8 @@ impl ConsentService for Consent {
         let access = access.ok_or_else(unset).map_err(RpcError::from)?;
         let access =
             RecordAccess::try_from(access).map_err(|error| RpcError::from(error.within("access")))?;
-        let ((decided, precise), head) = view(&self.0, &caller, options.min_height, move |view| {
-            let decided = check_access(view.state, view.now, view.caller.member, &access)?;
+        let ((decided, reason), head) = view(&self.0, &caller, options.min_height, move |view| {
+            let (decided, told) = check_access_as_told(view.state, view.now, view.caller.member, &access)?;
             // The precise reason is an oracle: only for whom it tells nothing new.
             let precise = match host::get(view.state, &keys::record(access.record))? {
                 Some(record) => match view.patient(record.patient) {
@@ -82,12 +82,13 @@ impl ConsentService for Consent {
                 },
                 None => false,
             };
-            Ok((decided, precise))
+            let reason = if precise { decided.reason } else { told };
+            Ok((decided, reason))
         })
         .await?;
         Ok(Response::new(pb::CheckAccessResponse {
             decision: code_to_wire(decided.decision),
-            reason: wire::reason(decided.reason, precise),
+            reason: code_to_wire(reason),
             grant_id: decided.grant.map(|id| raw(id.0)),
             obligations: decided.obligations.iter().copied().map(code_to_wire).collect(),
             context: Some(context(&head)),

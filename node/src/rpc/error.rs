@@ -1,6 +1,7 @@
 //! What a caller is told when a call fails: every reason of this API, its code and its words, in one table.
 //!
 //! The code tells a client what to do: INVALID_ARGUMENT (fix it), UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND,
+//! ALREADY_EXISTS,
 //! FAILED_PRECONDITION (build it anew), OUT_OF_RANGE, RESOURCE_EXHAUSTED (later), UNAVAILABLE (elsewhere, or later),
 //! DEADLINE_EXCEEDED (outcome unknown: ask by id). What went wrong inside stands in this node's log, not in the answer;
 //! absent and hidden are one answer. No id but the caller's own is ever in a text. Tested below, row by row.
@@ -185,6 +186,10 @@ fn refused(why: &Refused) -> ApiError {
     match why {
         Refused::Full(_) => ApiError::overload("MEMPOOL_FULL", text, LATER),
         Refused::Signature => ApiError::invalid("transaction.signatures", "BAD_SIGNATURE", text),
+        Refused::RequestIdTaken => ApiError {
+            field: "transaction.body.request_id".to_owned(),
+            ..ApiError::new(Code::AlreadyExists, "IDEMPOTENCY_MISMATCH", text)
+        },
         Refused::Expired { .. } => ApiError {
             field: "transaction.body.expires_at_ms".to_owned(),
             ..ApiError::new(Code::FailedPrecondition, "EXPIRED", text)
@@ -311,6 +316,12 @@ mod tests {
             ),
             (refused(Refused::Full(full)), Code::ResourceExhausted, "MEMPOOL_FULL", ""),
             (refused(Refused::Signature), Code::InvalidArgument, "BAD_SIGNATURE", "transaction.signatures"),
+            (
+                refused(Refused::RequestIdTaken),
+                Code::AlreadyExists,
+                "IDEMPOTENCY_MISMATCH",
+                "transaction.body.request_id",
+            ),
             (
                 refused(Refused::Expired { expires_at: t1, now: t2 }),
                 Code::FailedPrecondition,

@@ -14,6 +14,10 @@
 //! | everybody | organisations and practitioners that join, change and leave; proposals, and what they change |
 //! | an organisation's administrator | what names the organisation: enrolled, kept or asked by it |
 //! | who may read of a patient ([`Reader`]) | their enrolment, and the records, grants, accesses and overrides that they may read |
+//! | whoever asked for a record | the decision |
+//!
+//! The ledger's event of a denied access does not say whose the record is. Who may read that access is shown it with the
+//! patient's id; the requester and their administrator see it as it stands, whether there is such a record or not.
 //!
 //! Tested below and by `tests/rpc/`.
 
@@ -31,6 +35,7 @@ use epione_proto::v1::event_service_server::EventService;
 use epione_proto::v1::{self as pb, EventKind, subscribe_request::Start, subscribe_response::Message};
 use epione_proto::{ConvertError, ConvertReason};
 use epione_types::call::MAX_LIST;
+use epione_types::codes::Decision;
 use epione_types::event::Event;
 use epione_types::id::{IdError, OrgId, PatientId, RecordId};
 use epione_types::{EventCursor, Height, TimestampMs};
@@ -208,14 +213,19 @@ impl Filter {
     }
 
     fn wants(&self, subject: &Subject) -> bool {
-        fn among<T: PartialEq>(list: &[T], found: Option<T>) -> bool {
-            list.is_empty() || found.is_some_and(|found| list.contains(&found))
-        }
+        among(&self.patients, subject.patient) && self.but_for_patients(subject)
+    }
+
+    /// Every list is met but that of patients.
+    fn but_for_patients(&self, subject: &Subject) -> bool {
         among(&self.kinds, Some(subject.kind))
-            && among(&self.patients, subject.patient)
             && among(&self.records, subject.record)
             && among(&self.organisations, subject.organisation)
     }
+}
+
+fn among<T: PartialEq>(list: &[T], found: Option<T>) -> bool {
+    list.is_empty() || found.is_some_and(|found| list.contains(&found))
 }
 
 fn bounded(what: &'static str, found: usize) -> Result<(), RpcError> {
@@ -229,6 +239,15 @@ where
     bounded(what, list.len())?;
     let id = |bytes: &bytes::Bytes| fixed(what, bytes).map_err(|error| error.within("filter").into());
     list.iter().map(id).collect()
+}
+
+/// The event of an access, with its patient or without.
+fn about(event: &Event, whose: Option<PatientId>) -> Event {
+    let mut event = event.clone();
+    if let Event::AccessDecided { patient, .. } = &mut event {
+        *patient = whose;
+    }
+    event
 }
 
 /// What one member sees, as of now.
@@ -259,6 +278,9 @@ impl<'s> Sight<'s> {
         }
         if is_common(event) {
             return Ok(true);
+        }
+        if let Event::AccessDecided { record, patient, decision: Decision::Deny, .. } = *event {
+            return self.sees_denial(record, patient, subject.organisation, height, index);
         }
         if matches!(self.member, Member::Admin(own) if subject.organisation == Some(own)) {
             return Ok(true);
@@ -307,6 +329,60 @@ impl<'s> Sight<'s> {
                 own || reader.sees_precise_reasons()
             }
         })
+    }
+
+    /// With the patient named: those who may read of the access. Else the requester, and who answers for them.
+    fn sees_denial(
+        &mut self,
+        record: RecordId,
+        named: Option<PatientId>,
+        organisation: Option<OrgId>,
+        height: Height,
+        index: u32,
+    ) -> Result<bool, RpcError> {
+        let (state, member) = (self.state, self.member);
+        let found = host::get(state, &keys::record(record))?;
+        if let Some(patient) = named {
+            let Some(reader) = self.reader(patient)? else { return Ok(false) };
+            let sees_record = found.is_some_and(|record| reader.sees_record(&record));
+            return Ok(reader.sees_precise_reasons() && sees_record);
+        }
+        if matches!(member, Member::Admin(own) if organisation == Some(own)) {
+            return Ok(true);
+        }
+        let asked = match found {
+            Some(found) => host::get(state, &keys::access(found.patient, height, index))?,
+            None => host::get(state, &keys::access_unknown(member, height, index))?,
+        };
+        Ok(asked.is_some_and(|asked| asked.who == member))
+    }
+
+    /// The event as the subscriber may see it and wants it, if at all.
+    fn shows(
+        &mut self,
+        event: &Event,
+        filter: &Filter,
+        height: Height,
+        index: u32,
+    ) -> Result<Option<pb::Event>, RpcError> {
+        let Event::AccessDecided { record, decision: Decision::Deny, .. } = *event else {
+            let subject = subject(event);
+            let shown = filter.wants(&subject) && self.sees(event, &subject, height, index)?;
+            return Ok(shown.then(|| event.into()));
+        };
+        if !filter.but_for_patients(&subject(event)) {
+            return Ok(None);
+        }
+        let whose = host::get(self.state, &keys::record(record))?.map(|found| found.patient);
+        // The fullest form first; a filter by patient is met only where the patient is named.
+        for form in [whose.map(|whose| about(event, Some(whose))), Some(about(event, None))] {
+            let Some(form) = form else { continue };
+            let subject = subject(&form);
+            if filter.wants(&subject) && self.sees(&form, &subject, height, index)? {
+                return Ok(Some((&form).into()));
+            }
+        }
+        Ok(None)
     }
 
     fn reader(&mut self, patient: PatientId) -> Result<Option<&Reader<'s>>, RpcError> {
@@ -358,16 +434,15 @@ fn read_on(
         for (index, (receipt, event)) in (0..).zip(all) {
             let cursor = EventCursor { height, index };
             scanned += 1;
-            let subject = subject(event);
-            if cursor > after
-                && filter.wants(&subject)
-                && sight.sees(event, &subject, height, receipt.index)?
-            {
+            if cursor <= after {
+                continue;
+            }
+            if let Some(event) = sight.shows(event, filter, height, receipt.index)? {
                 piece.events.push(pb::LedgerEvent {
                     cursor: Some(cursor.into()),
                     block_time_ms: header.timestamp.0,
                     transaction_id: raw(receipt.tx_id.0),
-                    event: Some(event.into()),
+                    event: Some(event),
                 });
             }
         }

@@ -61,7 +61,8 @@ fn sees_key(view: &View<'_>, key: &[u8]) -> Result<bool, RpcError> {
         b"grt/" => {
             match rest.split_at_checked(PatientId::LEN).map(|(a, b)| (a.try_into(), GrantId::try_from(b))) {
                 Some((Ok(id), Ok(grant))) => match patient(id)? {
-                    Some(reader) => reader.grant(grant)?.is_some(),
+                    // Whoever sees all grants may prove that there is none.
+                    Some(reader) => reader.sees_precise_reasons() || reader.grant(grant)?.is_some(),
                     None => false,
                 },
                 _ => false,
@@ -182,10 +183,11 @@ impl LedgerService for Ledger {
         if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX {
             return Err(RpcError::KeyLength { found: key.len(), limit: STATE_KEY_BYTES_MAX }.into());
         }
-        let certified = self.0.progress().borrow().certified;
-        if height > certified.0 {
-            let first = certified.minus(epione_ledger::chain::PROOF_HEIGHTS);
-            return Err(RpcError::Pruned { asked: height, first, last: certified }.into());
+        // One that is executed is about to be certified: `proof::value` waits for that.
+        let last = self.0.progress().borrow().height;
+        if height > last.0 {
+            let first = last.minus(epione_ledger::chain::PROOF_HEIGHTS);
+            return Err(RpcError::Pruned { asked: height, first, last }.into());
         }
         let wanted = key.to_vec();
         let (value, head) = view(&self.0, &caller, 0, move |view| {

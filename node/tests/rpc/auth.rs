@@ -23,7 +23,7 @@ use crate::support::key;
 use crate::world::{World, soon, told, with_token};
 
 /// Path of every method of the API, from the descriptors: a new one cannot be forgotten.
-fn methods() -> Vec<String> {
+pub(crate) fn methods() -> Vec<String> {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
     let services =
         set.file.iter().filter(|file| file.package() == "epione.v1").flat_map(|file| &file.service);

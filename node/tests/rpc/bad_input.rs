@@ -237,7 +237,7 @@ async fn what_the_contracts_refuse_is_a_receipt() {
     }
 
     // The same bytes again: the first receipt. Other signatures of the same body: the same. Another intent under a used
-    // request id: refused.
+    // request id: refused, at the door if the first one is in the ledger.
     let build = |number| {
         let call = patient_call(number);
         let builder = TxBuilder::new(world.genesis.chain_id(), call).request_id(RequestId([5; 16]));
@@ -250,7 +250,8 @@ async fn what_the_contracts_refuse_is_a_receipt() {
     let mut resigned = first.clone();
     resigned.signatures = vec![TxSignature { ..first.signatures[0] }];
     assert_eq!(world.run(&resigned).await, receipt);
-    let replayed = world.run(&build(11)).await;
-    assert_eq!(replayed.outcome, Outcome::Refused(Refusal::IdempotencyMismatch), "replayed");
+    let replayed = world.submit_at(world.channel(), &build(11)).await.unwrap_err();
+    assert_eq!(told(&replayed), (Code::AlreadyExists, "IDEMPOTENCY_MISMATCH".to_owned()), "replayed");
+    assert_eq!(ApiError::from(&replayed).field, "transaction.body.request_id");
     world.stop().await;
 }

@@ -147,7 +147,11 @@ async fn each_sees_what_may_be_read_and_a_filter_narrows_it() {
     };
     let annas = ["patient", "record", "access", "grant", "access", "revoked"];
     assert_eq!(seen("anna", None).await, annas, "her own, and nothing of karl's");
-    assert_eq!(seen("drC", None).await, [""; 0], "the grant is over");
+    assert_eq!(
+        seen("drC", None).await,
+        ["access"],
+        "the grant is over; the own denied access stays one's own"
+    );
     assert_eq!(seen("clinic.admin", None).await, ["access", "access"], "what the clinic's staff asked");
     let whole = ["patient", "record", "patient", "record", "access", "grant", "access", "revoked"];
     assert_eq!(seen("drA", None).await, whole, "cares for both");
@@ -291,4 +295,127 @@ async fn the_sdk_follows_over_the_real_server() {
     let (event, _events) = soon(first).await.unwrap();
     assert!(matches!(event.event, epione_types::event::Event::RecordRegistered { .. }));
     world.stop().await;
+}
+
+/// Whose record an access was, as each subscriber is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_denied_access_names_the_patient_to_those_only_who_may_read_of_it() {
+    let world = World::new(Limits { heartbeat: Duration::from_millis(20), ..Limits::default() }).await;
+    let hidden = world.ok(&["drC"], Call::RecordAccess(access("anna1"))).await;
+    let absent = world.ok(&["drC"], Call::RecordAccess(access("nothing"))).await;
+    // The receipt, which the requester keeps: but for the record's id the same for both.
+    let told = |receipt: &epione_types::Receipt| {
+        let mut event = receipt.events[0].clone();
+        let epione_types::event::Event::AccessDecided { record, .. } = &mut event else {
+            panic!("{event:?}")
+        };
+        *record = crate::world::record("any");
+        (receipt.outcome, receipt.events.len(), event)
+    };
+    assert_eq!(told(&hidden), told(&absent));
+    let last = crate::world::practitioner_call("last", epione_types::codes::Role::Nurse);
+    world.ok(&["clinic.admin", "last"], last).await;
+
+    let whose = async |who: &str, patients: Vec<bytes::Bytes>| -> Vec<Option<bytes::Bytes>> {
+        let filter = pb::EventFilter { patient_ids: patients, ..Default::default() };
+        let Message::Heartbeat(now) = soon(async {
+            let request = pb::SubscribeRequest { start: None, filter: None };
+            subscribe(&world, who, request).await.message().await.unwrap().unwrap().message.unwrap()
+        })
+        .await
+        else {
+            panic!("a heartbeat comes first")
+        };
+        let now = now.cursor.unwrap().height;
+        let mut stream = subscribe(&world, who, from_start(Some(filter))).await;
+        let mut found = Vec::new();
+        loop {
+            match soon(stream.message()).await.unwrap().unwrap().message.unwrap() {
+                Message::Heartbeat(beat) if beat.cursor.unwrap().height >= now => return found,
+                Message::Heartbeat(_) => {}
+                Message::Event(event) => {
+                    if let Kind::AccessDecided(access) = event.event.unwrap().kind.unwrap() {
+                        found.push(access.patient_id);
+                    }
+                }
+            }
+        }
+    };
+    let anna = raw(patient("anna").0);
+    for (who, unfiltered, filtered) in [
+        ("anna", vec![Some(anna.clone())], 1),
+        ("drA", vec![Some(anna.clone())], 1),
+        ("audA", vec![Some(anna.clone()), None], 1),
+        ("drC", vec![None, None], 0),
+        ("clinic.admin", vec![None, None], 0),
+    ] {
+        assert_eq!(whose(who, vec![]).await, unfiltered, "{who}");
+        assert_eq!(whose(who, vec![anna.clone()]).await.len(), filtered, "{who}, by patient");
+    }
+    // Nor is it listed for the grantee, once there is a grant that opens something else.
+    let mut permit = grant_call("anna", "other", GrantKind::Permit);
+    if let Call::CreateGrant(call) = &mut permit {
+        call.rule.records = vec![crate::world::record("anna2")];
+    }
+    world.ok(&["drA"], record_call("anna", "anna2")).await;
+    world.ok(&["anna"], permit).await;
+    world.ok(&["drC"], Call::RecordAccess(access("anna2"))).await;
+    let mut audit = epione_proto::v1::audit_service_client::AuditServiceClient::new(world.channel());
+    let list = pb::ListAccessEventsRequest { patient_id: anna.clone(), ..Default::default() };
+    let own = soon(audit.list_access_events(world.by("drC", list))).await.unwrap().into_inner().events;
+    let records: Vec<_> = own.into_iter().map(|event| event.record_id).collect();
+    assert_eq!(records, [raw(crate::world::record("anna2").0)]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_goes_on_at_another_node_and_after_a_restart() {
+    // Not the primary: nobody has to change the view when it is gone.
+    let mut world = World::one_of(4, 1, Limits::default()).await;
+    let others = world.others().await;
+    let other = world.serve(&others[1]).await;
+    let sign = |world: &World, number| world.tx(&["hospital0.admin"], patient_call(number));
+    for number in 0..12 {
+        world.run(&sign(&world, number)).await;
+    }
+    let all = |number: usize| {
+        let wanted = raw(epione_types::id::PatientId(crate::support::id16(&format!("patient {number}"))).0);
+        move |event: &pb::LedgerEvent| {
+            let kind = event.event.as_ref().unwrap().kind.as_ref().unwrap();
+            matches!(kind, Kind::PatientRegistered(it) if it.patient_id == wanted)
+        }
+    };
+    let at_other = async |world: &World, request: pb::SubscribeRequest| {
+        let mut client = EventServiceClient::new(world.channel_to(&other));
+        soon(client.subscribe(world.by("hospital0.admin", request))).await.unwrap().into_inner()
+    };
+    // A few here, a few there, then here again after a restart, while which the ledger went on.
+    let mut seen = until(&mut subscribe(&world, "hospital0.admin", from_start(None)).await, all(3)).await;
+    let cursor = |seen: &[pb::LedgerEvent]| seen.last().unwrap().cursor.unwrap();
+    let there = &mut at_other(&world, after(cursor(&seen))).await;
+    seen.extend(until(there, all(7)).await);
+    let (server, node) = (world.server.take().unwrap(), world.node.take().unwrap());
+    server.shutdown().await;
+    node.shutdown().await.unwrap();
+    for number in 12..16 {
+        let status = world.submit_at(world.channel_to(&other), &sign(&world, number)).await.unwrap();
+        assert_eq!(status.state(), pb::TransactionState::Committed);
+    }
+    world.start().await;
+    let here = &mut subscribe(&world, "hospital0.admin", after(cursor(&seen))).await;
+    seen.extend(until(here, all(15)).await);
+    let whole = until(&mut at_other(&world, from_start(None)).await, all(15)).await;
+    assert_eq!(whole.len(), 16);
+    assert_eq!(seen, whole, "no gap, nothing twice, nothing else");
+    // A cursor of the future is no error: what follows it follows.
+    let ahead = pb::EventCursor { height: cursor(&seen).height, index: u32::MAX };
+    let mut next = at_other(&world, after(ahead)).await;
+    let status = world.submit_at(world.channel(), &sign(&world, 16)).await.unwrap();
+    assert_eq!(status.state(), pb::TransactionState::Committed);
+    assert_eq!(until(&mut next, all(16)).await.len(), 1);
+    other.shutdown().await;
+    world.stop().await;
+    for node in others {
+        node.shutdown().await.unwrap();
+    }
 }

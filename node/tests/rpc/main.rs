@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod auth;
+mod authorisation;
 mod bad_input;
 mod bad_peer;
 mod events;

@@ -152,7 +152,7 @@ async fn an_access_is_checked_with_the_public_reason_and_a_denial_tells_nothing(
     assert_eq!(precise, [code_to_wire(Reason::DenyExplicit)]);
     let own = soon(audit.list_access_events(world.by("drC", list()))).await.map(reasons);
     if let Ok(own) = own {
-        assert_eq!(own, [code_to_wire(Reason::AccessDenied)]);
+        assert_eq!(own, [0; 0], "that it was denied does not tell whose record it is");
     }
     world.stop().await;
 }

@@ -16,6 +16,7 @@ use epione_proto::v1::submit_stream_response::Result as StreamResult;
 use epione_types::call::Call;
 use epione_types::{Height, Outcome, SignedTx};
 use futures::stream::StreamExt as _;
+use prost::Message as _;
 use tonic::Code;
 
 use crate::support::{key, patient_call};
@@ -250,4 +251,132 @@ async fn what_never_commits_expires_with_a_proof_and_whoever_waits_takes_no_cpu(
     for node in others {
         node.shutdown().await.unwrap();
     }
+}
+
+/// A status as seen by asking, by waiting, and by watching, which must agree.
+async fn outcome(world: &World, tx: &SignedTx) -> pb::TransactionStatus {
+    let mut client = SubmissionServiceClient::new(world.channel());
+    let ask = pb::GetReceiptRequest { transaction_id: raw(tx.id().0), wait: 0 };
+    let asked = soon(client.get_receipt(world.by("hospital0.admin", ask))).await.unwrap();
+    let asked = asked.into_inner().status.unwrap();
+    let watch = pb::WatchReceiptRequest { transaction_id: raw(tx.id().0) };
+    let watched = soon(client.watch_receipt(world.by("hospital0.admin", watch))).await.unwrap();
+    let first = soon(watched.into_inner().message()).await.unwrap().unwrap().status.unwrap();
+    assert!(first.state() >= asked.state(), "{first:?} after {asked:?}");
+    asked
+}
+
+fn expiring(world: &World, number: usize, expires_at: epione_types::TimestampMs) -> SignedTx {
+    let builder = TxBuilder::new(world.genesis.chain_id(), patient_call(number)).expires_at(expires_at);
+    builder.sign(&key("hospital0.admin"), &[]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_bytes_have_the_first_receipt_for_ever_and_what_is_late_is_proven_so() {
+    let mut world = World::empty(Limits::default()).await;
+    let expires_at = tx::now().plus(2_000);
+    let (first, never) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at));
+    let receipt = world.run(&first).await;
+    assert_eq!(receipt.outcome, Outcome::Ok);
+    // The ledger's time passes the expiry.
+    let mut number = 10;
+    loop {
+        world.ok(&["hospital0.admin"], patient_call(number)).await;
+        number += 1;
+        if world.node.as_ref().unwrap().handle().progress().borrow().timestamp > expires_at {
+            break;
+        }
+    }
+    let trust = Trust::new(&world.genesis).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        assert_eq!(world.run(&first).await, receipt, "restarted: {restarted}");
+        assert_eq!(outcome(&world, &first).await.state(), pb::TransactionState::Certified);
+        assert_eq!(outcome(&world, &never).await.state(), pb::TransactionState::Unknown, "of its id alone");
+        let late = world.submit_at(world.channel(), &never).await.unwrap();
+        assert_eq!(late.state(), pb::TransactionState::Expired, "restarted: {restarted}");
+        trust.expired(&never.body, &late.expiry_proof.unwrap()).unwrap();
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_has_its_outcome_after_a_restart_too() {
+    // Not the primary, and alone: it takes and cannot commit.
+    let mut world = World::one_of(4, 1, Limits::default()).await;
+    let expires_at = tx::now().plus(1_000);
+    let (short, long) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at.plus(200_000)));
+    let mut client = SubmissionServiceClient::new(world.channel());
+    for tx in [&short, &long] {
+        let submit = pb::SubmitRequest { transaction: Some(tx.into()), wait: 0 };
+        let taken = soon(client.submit(world.by("hospital0.admin", submit))).await.unwrap().into_inner();
+        assert!(taken.status.unwrap().durable);
+    }
+    world.restart().await;
+    for tx in [&short, &long] {
+        assert_eq!(outcome(&world, tx).await.state(), pb::TransactionState::Pending);
+    }
+    while tx::now() <= expires_at {
+        tokio::task::yield_now().await;
+    }
+    let others = world.others().await;
+    let trust = Trust::new(&world.genesis).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        let committed = world.submit_at(world.channel(), &long).await.unwrap();
+        assert_eq!(committed.state(), pb::TransactionState::Committed);
+        let ask = pb::GetReceiptRequest { transaction_id: raw(short.id().0), wait: 2 };
+        let mut client = SubmissionServiceClient::new(world.channel());
+        let expired = if restarted {
+            world.submit_at(world.channel(), &short).await.unwrap()
+        } else {
+            let answer = soon(client.get_receipt(world.by("hospital0.admin", ask))).await.unwrap();
+            answer.into_inner().status.unwrap()
+        };
+        assert_eq!(expired.state(), pb::TransactionState::Expired);
+        trust.expired(&short.body, &expired.expiry_proof.unwrap()).unwrap();
+    }
+    world.stop().await;
+    for node in others {
+        node.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_there_was_no_grant_at_a_height_is_kept_and_verified_without_any_node() {
+    let world = World::new(Limits::default()).await;
+    let (anna, grantee) = (world.client("anna"), world.client("drC"));
+    let key = keys::grant(patient("anna"), crate::world::grant("g"));
+    let ask = |height: Height| pb::GetProofRequest {
+        key: bytes::Bytes::copy_from_slice(key.as_bytes()),
+        height: height.0,
+    };
+    let last = world.ok(&["drA"], crate::world::record_call("anna", "anna2")).await.height;
+    let before = soon(anna.get_proof(ask(last))).await.unwrap().proof.unwrap();
+    // Whom it would be for learns nothing of it: not there and not theirs are one answer.
+    assert_eq!(reason(soon(grantee.get_proof(ask(last))).await.unwrap_err()).1, "NOT_ALLOWED");
+    let permit = crate::world::grant_call("anna", "g", epione_types::call::GrantKind::Permit);
+    let made = world.ok(&["anna"], permit).await.height;
+    let after = soon(anna.get_proof(ask(made))).await.unwrap().proof.unwrap();
+    world.stop().await;
+
+    // As a file, with the genesis.
+    let kept = [before.encode_to_vec(), after.encode_to_vec()];
+    let genesis = crate::support::genesis(1);
+    let trust = Trust::new(&genesis).unwrap();
+    for (bytes, height, there) in [(&kept[0], last, false), (&kept[1], made, true)] {
+        let proof = pb::StateValueProof::decode(bytes.as_slice()).unwrap();
+        let (value, header) = trust.value(&proof).unwrap();
+        assert_eq!((value.is_some(), header.height, proof.key.as_ref()), (there, height, key.as_bytes()));
+    }
+    // One does not pass for the other.
+    let mut forged = after;
+    forged.value = None;
+    assert!(trust.value(&forged).is_err());
+    forged.header = before.header.clone();
+    assert!(trust.value(&forged).is_err());
 }

@@ -99,6 +99,8 @@ pub(crate) struct World {
     ca: String,
     dir: TempDir,
     tweak: fn(&mut Config),
+    config: Config,
+    limits: Limits,
 }
 
 impl World {
@@ -134,9 +136,31 @@ impl World {
         let mut config = config(&genesis, me, dir.path(), grpc, &BTreeMap::new());
         tweak(&mut config);
         let node = Node::start(config.clone()).await.unwrap();
-        let server = Server::start(node.handle().clone(), &config.grpc, config.operator, limits);
-        let server = server.await.unwrap();
-        Self { genesis, node: Some(node), server: Some(server), ca, dir, tweak }
+        // Where it will be found again.
+        config.listen = node.listen_address();
+        let world = Self { genesis, node: None, server: None, ca, dir, tweak, config, limits };
+        let server = Some(world.serve(&node).await);
+        Self { node: Some(node), server, ..world }
+    }
+
+    /// A server in front of a node.
+    pub(crate) async fn serve(&self, node: &Node) -> Server {
+        let (node, limits) = (node.handle().clone(), self.limits.clone());
+        Server::start(node, &self.config.grpc, any(), limits).await.unwrap()
+    }
+
+    /// The node and its server stop and start again, at another address for clients.
+    pub(crate) async fn restart(&mut self) {
+        self.server.take().unwrap().shutdown().await;
+        self.node.take().unwrap().shutdown().await.unwrap();
+        self.start().await;
+    }
+
+    /// Starts the node again that was stopped.
+    pub(crate) async fn start(&mut self) {
+        let node = Node::start(self.config.clone()).await.unwrap();
+        self.server = Some(self.serve(&node).await);
+        self.node = Some(node);
     }
 
     /// The other hospitals' nodes, without servers.
@@ -198,7 +222,7 @@ impl World {
         world
     }
 
-    async fn staff(&self, organisation: &str, name: &str, role: Role) {
+    pub(crate) async fn staff(&self, organisation: &str, name: &str, role: Role) {
         let call = practitioner_call(name, role);
         self.ok(&[&format!("{organisation}.admin"), name], call).await;
     }
@@ -212,11 +236,21 @@ impl World {
 
     /// Submits as the hospital's administrator and waits for the receipt.
     pub(crate) async fn run(&self, tx: &SignedTx) -> Receipt {
+        let status = self.submit_at(self.channel(), tx).await.unwrap();
+        status.receipt.unwrap().try_into().unwrap()
+    }
+
+    /// The same at any node, whatever comes of it.
+    pub(crate) async fn submit_at(
+        &self,
+        channel: Channel,
+        tx: &SignedTx,
+    ) -> Result<pb::TransactionStatus, Status> {
         let request =
             pb::SubmitRequest { transaction: Some(tx.into()), wait: pb::WaitLevel::Committed.into() };
-        let mut client = SubmissionServiceClient::new(self.channel());
-        let answer = soon(client.submit(self.by("hospital0.admin", request))).await.unwrap();
-        answer.into_inner().status.unwrap().receipt.unwrap().try_into().unwrap()
+        let answer =
+            soon(SubmissionServiceClient::new(channel).submit(self.by("hospital0.admin", request))).await?;
+        Ok(answer.into_inner().status.unwrap())
     }
 
     /// The same, and it is applied.
@@ -243,6 +277,11 @@ impl World {
     /// One that takes little in without reading it.
     pub(crate) fn narrow_channel(&self) -> Channel {
         self.reach(self.endpoint()).initial_stream_window_size(65_535).connect_lazy()
+    }
+
+    /// A new connection to another node's server.
+    pub(crate) fn channel_to(&self, server: &Server) -> Channel {
+        self.reach(format!("https://{}", server.public_address())).connect_lazy()
     }
 
     /// A new connection to the operators' address.

@@ -145,6 +145,8 @@ struct World {
     hostile: RefCell<BTreeSet<usize>>,
     /// Whose forwards are all lost.
     mute: Cell<Option<usize>>,
+    /// Most bytes of one append to a log, if not what a node has.
+    append_bytes_max: Cell<Option<u32>>,
 }
 type Hash2 = [u8; 32];
 
@@ -279,7 +281,14 @@ impl Node {
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{me}.validator")));
         let config = start::config(genesis, &signer.public_key()).unwrap();
         assert_eq!(config.me.get(), me);
-        let (log, records) = ConsensusLog::open(machine.log.clone()).unwrap();
+        let (log, records) = match world.append_bytes_max.get() {
+            None => ConsensusLog::open(machine.log.clone()),
+            Some(append_bytes_max) => {
+                let config = WalConfig { append_bytes_max, ..WalConfig::default() };
+                ConsensusLog::open_sized(machine.log.clone(), config)
+            }
+        }
+        .unwrap();
         let beginnings = records.beginnings();
         let end = epione_node::ports::Log::position(&log);
         let (replica, step) = if records.is_empty() {
@@ -348,6 +357,15 @@ impl Cluster {
 
     pub fn with_log_bytes(n: usize, log_bytes_max: u64) -> Self {
         Self::with(n, Settings { log_bytes_max, ..Settings::default() })
+    }
+
+    /// Nodes far apart, so that several blocks are under way, whose log takes so many bytes at once.
+    pub fn with_appends_of(n: usize, append_bytes_max: u32, log_bytes_max: u64) -> Self {
+        let world = World { n, ..World::default() };
+        world.delay.set(50);
+        world.pipeline.set(8);
+        world.append_bytes_max.set(Some(append_bytes_max));
+        Self::start(world, Settings { log_bytes_max, ..Settings::default() })
     }
 
     pub fn with_pool_txs(n: usize, txs_max: usize) -> Self {

@@ -117,6 +117,9 @@ impl Log for SimLog {
     fn bytes(&self) -> u64 {
         self.log.bytes()
     }
+    fn fits(&self, records: &[Record]) -> bool {
+        self.log.fits(records)
+    }
     fn drop_below(&mut self, index: u64) -> Result<(), WalError> {
         self.log.drop_below(index)
     }

@@ -1,12 +1,17 @@
 //! FHIR bundles as hospitals hold them: *a bundle is planned whole or refused, and what is said of it quotes nothing*. Spaces
 //! between tokens change nothing (no PHI on the ledger or in errors: cli/tests/phi.rs looks for it in the running system).
 //!
-//! An input is a bundle.
+//! A Consent becomes rules that its own writer could have meant, or is refused whole, with every fault.
+//!
+//! An input is a bundle or a Consent.
 
 use std::sync::LazyLock;
 
-use epione_client::fhir::{ImportPlan, Tables, read_bundle};
-use epione_types::call::Month;
+use epione_client::fhir::consent::{MAX_RULES, StatedGrant, read_consent, write_consent};
+use epione_client::fhir::{Directory, ImportPlan, Tables, Target, read_bundle};
+use epione_proto::v1::GrantSource;
+use epione_types::call::{GrantKind, Grantee, Month, Person, Purposes};
+use epione_types::id::{GrantId, OrgId, PatientId, TimestampMs};
 use serde_json::Value;
 
 use crate::Outcome;
@@ -18,6 +23,9 @@ static TABLES: LazyLock<Tables> = LazyLock::new(Tables::built_in);
 /// # Panics
 /// If it does not hold.
 pub fn check(bytes: &[u8]) -> Outcome {
+    if let accepted @ Outcome::Accepted = consent(bytes) {
+        return accepted;
+    }
     let undated = Month::new(2024, 1);
     let plan = match read_bundle(bytes, &TABLES, undated) {
         Ok(plan) => plan,
@@ -41,6 +49,48 @@ pub fn check(bytes: &[u8]) -> Outcome {
     }
     let ImportPlan { patients, records, references } = &plan;
     Outcome::accepted(patients.len() + records.len() + references > 0)
+}
+
+const PATIENT: PatientId = PatientId([1; 16]);
+
+static DIRECTORY: LazyLock<Directory> = LazyLock::new(|| {
+    let mut directory = Directory::default();
+    directory.add_reference("Patient/a", Target::Who(Grantee::Person(Person::Patient(PATIENT))));
+    directory.add_reference("Organization/o", Target::Who(Grantee::Org(OrgId([2; 16]))));
+    directory
+});
+
+/// What is said of a Consent is bounded and quotes nothing; the rules it became say themselves again.
+fn consent(bytes: &[u8]) -> Outcome {
+    let plan = match read_consent(bytes, PATIENT, None, &DIRECTORY, &TABLES) {
+        Ok(plan) => plan,
+        Err(faults) => {
+            assert!(!faults.is_empty(), "refused for a reason");
+            for fault in faults {
+                let named = |c: char| c.is_ascii_alphanumeric() || "[].".contains(c);
+                assert!(fault.path.chars().all(named), "a path of FHIR's names and numbers: {fault}");
+                assert!(fault.to_string().len() < 400, "{fault}");
+            }
+            return Outcome::Refused;
+        }
+    };
+    assert!((1..=MAX_RULES).contains(&plan.rules.len()));
+    assert_eq!(read_consent(&spread(bytes), PATIENT, None, &DIRECTORY, &TABLES).as_ref(), Ok(&plan));
+    for rule in plan.rules {
+        assert!(rule.kind == GrantKind::Deny || rule.purposes != Purposes::All, "no permit for everything");
+        let stated = StatedGrant {
+            grant: GrantId([3; 16]),
+            patient: PATIENT,
+            rule,
+            source: GrantSource::Patient,
+            created: TimestampMs(0),
+            revoked: false,
+        };
+        let written = write_consent(&stated, &[]).to_string();
+        let again = read_consent(written.as_bytes(), PATIENT, None, &Directory::default(), &TABLES);
+        assert_eq!(again.map(|plan| plan.rules), Ok(vec![stated.rule]));
+    }
+    Outcome::Accepted
 }
 
 /// A space around every token that may have one.
@@ -82,6 +132,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#).into_bytes()
     };
     let mut seeds = vec![bundle(""), bundle(patient)];
+    let consent = |provision: &str| {
+        format!(r#"{{"resourceType":"Consent","status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"patient":{{"reference":"Patient/a"}},"policy":[{{"uri":"urn:epione:policy:none"}}],"provision":{provision}}}"#).into_bytes()
+    };
+    let actor = r#""actor":[{"role":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ParticipationType","code":"IRCP"}]},"reference":{"reference":"Organization/o"}}]"#;
+    let purpose =
+        r#""purpose":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"TREAT"}]"#;
+    let label =
+        r#""securityLabel":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"HIV"}]"#;
+    seeds.push(consent(r#"{"type":"deny"}"#));
+    seeds.push(consent(&format!(r#"{{"type":"permit",{actor},{purpose},"period":{{"start":"2026-01-01","end":"2026-12-31T23:59:59+01:00"}},"provision":[{{"type":"deny",{label}}}]}}"#)));
+    seeds.push(consent(&format!(r#"{{"type":"permit",{purpose},"dataPeriod":{{"end":"2025-02-28"}},"modifierExtension":[{{"url":"urn:epione:rule","extension":[{{"url":"action","valueCode":"WRITE"}},{{"url":"maxUses","valuePositiveInt":1}}]}}]}}"#)));
     seeds.extend(resources.iter().map(|one| bundle(&format!(r#"{patient},{{"resource":{one}}}"#))));
     seeds
 }
