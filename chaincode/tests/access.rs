@@ -5,8 +5,8 @@ mod support;
 
 use epione_chaincode::access::{AccessEvent, DENIALS_WINDOW_MS, MAX_DENIALS, Override};
 use epione_chaincode::identity::Member;
-use epione_chaincode::{check_access, keys, read};
-use epione_types::call::{Call, Emergency, RecordAccess, Rule};
+use epione_chaincode::{check_access, check_access_as_told, keys, read};
+use epione_types::call::{Call, Emergency, Grantee, Purposes, RecordAccess, Rule};
 use epione_types::codes::{Decision, EmergencyReason, Obligation, Purpose, Reason, Refusal, Role};
 use epione_types::event::Event;
 use epione_types::{Height, Outcome, TimestampMs};
@@ -54,6 +54,24 @@ fn s02_dry_runs_count_nothing() {
     assert_eq!(world.stored_grant("anna", "g").uses, 0);
     let access = world.access("drB", "anna1", Purpose::Treat);
     assert_eq!(world.decided(access).1, Reason::PermitGrant);
+}
+
+#[test]
+fn what_is_told_does_not_depend_on_what_is_hidden() {
+    let mut world = World::new();
+    let refusal = Rule { purposes: Purposes::Only(vec![Purpose::Btg]), ..deny(Grantee::Any) };
+    let tx = world.grant("anna", "anna", "never", refusal);
+    world.ok(tx);
+    let told = |id: &str| {
+        let call = access_call(id, Role::Physician, Purpose::Btg);
+        let now = TimestampMs(world.now);
+        let (decided, told) = check_access_as_told(&world.state, now, DR_B(), &call).unwrap();
+        (decided.reason, told)
+    };
+    // Refused in advance, which is looked at first; there, and without grounds; not there at all.
+    assert_eq!(told("anna1"), (Reason::DenyEmergencyRefused, Reason::DenyBtgNoReason));
+    assert_eq!(told("karl1"), (Reason::DenyBtgNoReason, Reason::DenyBtgNoReason));
+    assert_eq!(told("nowhere"), (Reason::DenyNoSuchRecord, Reason::DenyBtgNoReason));
 }
 
 #[test]

@@ -349,6 +349,18 @@ fn every_refusal_has_its_reason_and_its_place() {
         assert!(found.contains(&wanted.to_owned()), "{wanted}: {found:?}");
         assert!(read(&consent).unwrap_err().iter().all(|fault| !fault.to_string().contains("Anna")));
     }
+    // FHIR's element and the ledger's own part for the same: which one holds would be a guess.
+    let both = |field: &str, element: Value, part: &str, code: &str| {
+        let extension = json!([{"url": "urn:epione:rule", "extension": [{"url": part, "valueCode": code}]}]);
+        let provision = json!({
+            "type": "permit", "purpose": [purpose("TREAT")], field: element, "modifierExtension": extension,
+        });
+        faults(&consent(provision))
+    };
+    let disclose = json!([{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentaction", "code": "disclose"}]}]);
+    assert_eq!(both("action", disclose, "action", "READ"), ["provision.action CONSENT_ELEMENT_UNSUPPORTED"]);
+    let class = json!([{"system": "http://hl7.org/fhir/resource-types", "code": "Immunization"}]);
+    assert_eq!(both("class", class, "category", "LAB"), ["provision.class CONSENT_ELEMENT_UNSUPPORTED"]);
     let purposeless = consent(json!({"type": "permit"}));
     assert_eq!(faults(&purposeless), ["provision.purpose CONSENT_PURPOSE_MISSING"]);
     // A signed document is what a permit of Part 2 needs even for treatment.

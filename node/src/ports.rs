@@ -242,11 +242,13 @@ pub enum Refused {
     Signature,
     /// The request id is another transaction's.
     #[error(
-        "the sender used this request_id for another transaction, which has not expired: send that one's bytes again, or take a new id"
+        "the sender used this request_id for another transaction, which the ledger still remembers: send that one's bytes again, or take a new id"
     )]
     RequestIdTaken,
     /// Its time has passed.
-    #[error("expires_at is {expires_at}, the ledger's time is {now} already")]
+    #[error(
+        "expires_at is {expires_at}, by this node's clock or the ledger's it is {now} already: if another node may have taken it, send the same bytes until the answer comes with its proof"
+    )]
     Expired {
         /// Asked.
         expires_at: TimestampMs,

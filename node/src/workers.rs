@@ -15,7 +15,7 @@ use epione_ledger::disk::Disk;
 use epione_types::{Domain, Hash, Height, Params, TxId, ValidatorSet, Verifier, codec};
 use tracing::warn;
 
-use crate::executor::Executor;
+use crate::executor::{ChainState, Executor};
 use crate::feed::{Block, Feed};
 use crate::mempool::Account;
 use crate::pool_log::PoolLog;
@@ -155,10 +155,11 @@ const fn is_new_to_a_client(origin: &Origin) -> bool {
 
 /// Told at the door, and not only by a receipt: a client that builds its transaction anew instead of sending the same bytes
 /// again learns it before anything is ordered. Two that wait at the same time are told apart by the contracts.
-fn is_request_id_taken(chain: &Chain, tx: &Parsed) -> bool {
+fn is_request_id_taken(chain: &Arc<Chain>, tx: &Parsed) -> bool {
     let body = &tx.decoded.body;
     let key = epione_chaincode::keys::request(&body.sender, body.request_id);
-    matches!(chain.state(key.as_bytes()), Ok(Some(_)))
+    // A block may have come since the receipt was looked for: its own id is no other's.
+    matches!(epione_chaincode::host::get(&ChainState(chain.clone()), &key), Ok(Some(first)) if first != tx.id())
 }
 
 /// Executes and stores.

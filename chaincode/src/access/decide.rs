@@ -233,17 +233,29 @@ pub(crate) fn decide_on(
 /// would be told of somebody's plain one. A reason of step 2 or later would else tell hidden from absent.
 #[must_use]
 pub fn told(facts: &Facts, request: &Request, now: TimestampMs, decided: &Decided) -> Reason {
-    if !matches!(decided.reason, Reason::DenyNoSuchRecord | Reason::DenyRecordErased) {
-        return decided.reason.public();
+    let public = decided.reason.public();
+    if public != Reason::AccessDenied {
+        return public;
     }
     let hidden = match &facts.record {
-        Some(erased) => {
-            let record = Record { status: RecordStatus::Active, ..erased.clone() };
-            decide_on(Some(&record), facts, request, now)
+        // The order of the steps tells too: a draft is refused before the requester's own grounds are looked at.
+        Some(_) if !matches!(request.who, Member::Practitioner(..)) => {
+            let Some(erased) = facts.record.clone().filter(|_| decided.reason == Reason::DenyRecordErased)
+            else {
+                return public;
+            };
+            decide_on(Some(&Record { status: RecordStatus::Active, ..erased }), facts, request, now)
         }
-        None => {
-            let facts = Facts { patient: Some(Patient::nobody()), ..facts.clone() };
-            decide_on(Some(&Record::nobodys()), &facts, request, now)
+        Some(_) | None => {
+            let nobodys = Facts {
+                patient: Some(Patient::nobody()),
+                organisation: facts.organisation.clone(),
+                practitioner: facts.practitioner.clone(),
+                study: facts.study.clone(),
+                reviews_overdue: facts.reviews_overdue,
+                ..Facts::default()
+            };
+            decide_on(Some(&Record::nobodys()), &nobodys, request, now)
         }
     };
     match hidden.decision {

@@ -274,7 +274,7 @@ fn expiring(world: &World, number: usize, expires_at: epione_types::TimestampMs)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_bytes_have_the_first_receipt_for_ever_and_what_is_late_is_proven_so() {
     let mut world = World::empty(Limits::default()).await;
-    let expires_at = tx::now().plus(2_000);
+    let expires_at = tx::now().plus(8_000); // time for a busy machine to commit one
     let (first, never) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at));
     let receipt = world.run(&first).await;
     assert_eq!(receipt.outcome, Outcome::Ok);
@@ -306,7 +306,7 @@ async fn the_same_bytes_have_the_first_receipt_for_ever_and_what_is_late_is_prov
 async fn what_was_accepted_has_its_outcome_after_a_restart_too() {
     // Not the primary, and alone: it takes and cannot commit.
     let mut world = World::one_of(4, 1, Limits::default()).await;
-    let expires_at = tx::now().plus(1_000);
+    let expires_at = tx::now().plus(5_000); // time for a busy machine to take it
     let (short, long) = (expiring(&world, 1, expires_at), expiring(&world, 2, expires_at.plus(200_000)));
     let mut client = SubmissionServiceClient::new(world.channel());
     for tx in [&short, &long] {

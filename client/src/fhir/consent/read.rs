@@ -111,7 +111,6 @@ const R5: &[&str] = &[
     "date",
     "period",
     "grantor",
-    "grantee",
     "manager",
     "controller",
     "sourceAttachment",
@@ -157,7 +156,7 @@ struct Said {
     from: Option<TimestampMs>,
     until: Option<TimestampMs>,
     max_uses: Option<u32>,
-    delegable: bool,
+    delegable: Option<bool>,
     parent: Option<GrantId>,
 }
 
@@ -418,6 +417,14 @@ impl Reader<'_> {
         None
     }
 
+    /// FHIR's element or the ledger's own: which of two holds would be a guess.
+    fn either<T>(&mut self, path: &str, field: &str, element: Option<T>, ours: Option<T>) -> Option<T> {
+        if element.is_some() && ours.is_some() {
+            self.fault(join(path, field), Reason::Unsupported);
+        }
+        element.or(ours)
+    }
+
     /// What a provision says, and for the rest what `base` says.
     fn provision(&mut self, value: &Value, path: &str, base: &Said, of_release: &[&str]) -> Said {
         self.only(value, path, &[PROVISION, of_release]);
@@ -428,10 +435,16 @@ impl Reader<'_> {
             let purpose = coded(coding, ACT_REASON);
             reader.take(path, purpose.ok_or(Reason::PurposeUnknown))
         });
-        own.actions = self.list(value, path, "action", Self::action).or(own.actions);
+        own.actions = {
+            let actions = self.list(value, path, "action", Self::action);
+            self.either(path, "action", actions, own.actions)
+        };
         own.records = self.list(value, path, "data", Self::data);
         own.labels = self.security(value, path);
-        own.categories = self.classes(value, path).or(own.categories);
+        own.categories = {
+            let categories = self.classes(value, path);
+            self.either(path, "class", categories, own.categories)
+        };
         own.data_period = self.data_period(value, path);
         let (from, until) = self.period(value, path);
         let (own_period, base) = (value.get("period").is_some(), base.clone());
@@ -606,10 +619,7 @@ impl Reader<'_> {
                         )
                     }
                     Some("delegable") => {
-                        let mut delegable = None;
-                        let read = set(&mut delegable, part.get("valueBoolean").and_then(Value::as_bool));
-                        said.delegable |= delegable.unwrap_or(false);
-                        read
+                        set(&mut said.delegable, part.get("valueBoolean").and_then(Value::as_bool))
                     }
                     _ => Err(Reason::ModifierUnknown),
                 };
@@ -631,7 +641,7 @@ impl Reader<'_> {
             let field = if path == "decision" { path.clone() } else { join(path, "purpose") };
             self.fault(field, Reason::PurposeMissing);
         }
-        if !permit && (said.max_uses.is_some() || said.delegable || said.parent.is_some()) {
+        if !permit && (said.max_uses.is_some() || said.delegable == Some(true) || said.parent.is_some()) {
             self.fault(join(path, "modifierExtension"), Reason::Unsupported);
         }
         let labels = said.labels.clone().unwrap_or_default().of(kind);
@@ -648,7 +658,7 @@ impl Reader<'_> {
             from: said.from,
             until: said.until,
             max_uses: said.max_uses,
-            delegable: said.delegable,
+            delegable: said.delegable.unwrap_or(false),
             parent: said.parent,
             policy,
             document,
