@@ -22,8 +22,8 @@ pub(crate) struct Timers {
     pub(crate) clock: TimestampMs,
     /// When each validator last told its own position: of all it says, what nobody passes on for it (R22).
     heard: BTreeMap<ValidatorIndex, u64>,
-    /// First tick.
-    started: u64,
+    /// When the first of them did: what comes before, a process that has just begun may not take in.
+    first_heard: Option<u64>,
     base: u64,
     cap: u64,
     interval: u64,
@@ -59,7 +59,7 @@ impl Timers {
             now: 0,
             clock: TimestampMs::ZERO,
             heard: BTreeMap::new(),
-            started: 0,
+            first_heard: None,
             base: params.view_timeout_ms,
             cap: params.view_timeout_max_ms,
             interval: params.time_block_interval_ms,
@@ -93,13 +93,14 @@ impl Timers {
 
     pub(crate) fn heard(&mut self, who: ValidatorIndex) {
         self.heard.insert(who, self.now);
+        self.first_heard.get_or_insert(self.now);
     }
 
     /// Not a word for a whole time-out, in which it would have told its position twice. Time-outs double with failed
     /// views, so a correct validator is not silent for ever, however slow the network (R16).
     fn silent(&self, who: ValidatorIndex) -> bool {
-        let since = self.heard.get(&who).copied().unwrap_or(self.started);
-        self.now.saturating_sub(since) > self.timeout()
+        let since = self.heard.get(&who).copied().or(self.first_heard);
+        since.is_some_and(|since| self.now.saturating_sub(since) > self.timeout())
     }
 
     pub(crate) fn waiting(&mut self, oldest: Option<u64>, deadline: Option<TimestampMs>) {
@@ -144,7 +145,7 @@ impl Timers {
 impl Replica {
     pub(crate) fn on_tick(&mut self, now: u64, clock: TimestampMs, step: &mut Step) {
         if self.timers.clock == TimestampMs::ZERO {
-            (self.timers.entered, self.timers.started) = (now, now); // the process has just begun
+            self.timers.entered = now; // the process has just begun
         }
         self.timers.now = now.max(self.timers.now);
         self.timers.clock = clock;

@@ -265,7 +265,9 @@ impl Node {
             info!(count = held.len(), "transactions of the durable mempool are offered again");
         }
         driver.offer_again(held);
-        mark(&config.voting_key_file, &config.log_dir())?; // before the first vote can leave
+        if driver.has_begun() {
+            mark(&config.voting_key_file, &config.log_dir())?; // before the first vote can leave
+        }
 
         let stop = CancellationToken::new();
         let ended = CancellationToken::new();

@@ -93,6 +93,15 @@ fn a_failing_plan_shrinks_to_what_it_fails_by() {
 }
 
 /// Each actor must be seen to do something, and honest nodes must bear it.
+/// Seed 2838, shrunk: no disk took the birth record, and the restarted validator was told that its key had a log already.
+#[test]
+fn a_key_whose_log_could_not_be_begun_begins_it_later() {
+    let text = "seed 2838\nview-timeout 500 8000\ntick 10\nlatency-us 500 2000\nload-us 7739\nclients 1\nheights 5\n\
+                limit 29284\nat 11 broken 1 for 649\nat 747 broken 1 for 743\n";
+    let plan = Plan::from_text(text).expect("a plan");
+    assert_eq!(run(&plan, &Options::default()).failure, None);
+}
+
 #[test]
 fn every_actor_acts_and_is_borne() {
     for kind in ActorKind::ALL {

@@ -265,6 +265,12 @@ impl<P: Ports> Driver<P> {
         self.commit(step);
     }
 
+    /// Has the log taken what it was started with? A key whose birth record no disk took has no log yet (R25).
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.fault.is_none()
+    }
+
     /// What the durable pool held: it goes through the door again before anything new, as soon as there is room (R24).
     pub fn offer_again(&mut self, held: impl IntoIterator<Item = (Client, SignedTx)>) {
         self.held.extend(held);

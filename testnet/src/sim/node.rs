@@ -309,7 +309,7 @@ impl Process {
         if life.is_over() {
             return Err(NotStarted::Died);
         }
-        machine.born = true; // before the first vote can leave
+        machine.born |= driver.has_begun(); // before the first vote can leave
         driver.offer_again(held);
         let process = Self {
             driver,

@@ -250,6 +250,22 @@ impl Plan {
         quorum::faults(self.n)
     }
 
+    /// Are no more validators Byzantine, or bound to lose their log, than the protocol bears?
+    #[must_use]
+    pub fn is_borne(&self) -> bool {
+        let rot = |line: &&Line| matches!(line.fault, Fault::Crash(_, _, End::Rot));
+        let lost: usize = self
+            .schedule
+            .iter()
+            .filter(rot)
+            .map(|line| match line.fault {
+                Fault::Crash(nodes, ..) => nodes.0.count_ones() as usize,
+                _ => 0,
+            })
+            .sum();
+        self.actors.len() + lost <= self.faults()
+    }
+
     /// How a validator misbehaves, if it does.
     #[must_use]
     pub fn actor(&self, node: usize) -> Option<ActorKind> {
@@ -339,6 +355,8 @@ impl Plan {
         let byzantine = if random.chance(350) { 0 } else { random.index(self.faults() + 1) };
         for _ in 0..byzantine {
             let (node, kind) = (random.index(self.n), *random.pick(&ActorKind::ALL));
+            // One that is never primary does nothing: it stands where views begin.
+            let node = if kind == ActorKind::SlowPrimary { 0 } else { node };
             if self.actor(node).is_none() {
                 self.actors.push((node, kind));
             }

@@ -103,7 +103,9 @@ pub fn shrink(plan: &Plan, options: &Options, runs_max: usize) -> Option<Shrunk>
         });
     }
     for n in SIZES.into_iter().filter(|n| *n > 1 && *n < plan.n) {
-        if search.try_change(|plan| fewer(plan, n)) {
+        let mut smaller = search.best.clone();
+        fewer(&mut smaller, n);
+        if smaller.is_borne() && search.try_change(|plan| *plan = smaller) {
             break;
         }
     }
