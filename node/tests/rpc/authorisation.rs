@@ -409,6 +409,15 @@ async fn answer(
     })
 }
 
+/// What a caller hears. Two calls may fall into two seconds, and an expired token is told the time.
+fn told(denial: &Status) -> ApiError {
+    let mut error = ApiError::from(denial);
+    if error.reason == "TOKEN_EXPIRED" {
+        error.message = words(&error.message);
+    }
+    error
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_by_every_caller_is_as_the_page_says() {
     let (world, sent) = world().await;
@@ -439,14 +448,10 @@ async fn every_method_by_every_caller_is_as_the_page_says() {
             let name = format!("{} {} by {}", question.method, question.about, caller.title);
             let cell = match (&there, &absent) {
                 (Err(hidden), absent) => {
-                    let hidden = ApiError::from(hidden);
+                    let hidden = told(hidden);
                     if let Some(absent) = absent {
                         let absent = absent.as_ref().expect_err(&name);
-                        assert_eq!(
-                            ApiError::from(absent),
-                            hidden,
-                            "{name}: a denial tells hidden from absent"
-                        );
+                        assert_eq!(told(absent), hidden, "{name}: a denial tells hidden from absent");
                     }
                     reasons.insert(format!(
                         "`{}`: {:?}, \"{}\"",
