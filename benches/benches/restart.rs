@@ -41,6 +41,7 @@ fn append(chain: &Chain, random: &mut Random, keys: u64, touched: usize, samples
         receipts: Vec::new(),
         writes,
         next_epoch_hash: Hash([7; 32]),
+        epoch_begins: None,
         log_position: head.height.0,
     };
     let Appended::Stored(header) = samples.time(|| chain.append(&block)).expect("stored") else {

@@ -317,6 +317,7 @@ impl Clinic {
             receipts: executed.receipts,
             writes: executed.writes,
             next_epoch_hash: Hash([7; 32]),
+            epoch_begins: None,
             log_position: height.0,
         }
     }

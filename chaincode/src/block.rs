@@ -50,6 +50,8 @@ pub struct Execution {
     /// When something in the state next waits for time: an open override's end or a review's deadline (R11).
     /// Later than the block's own time. Transactions' expiry is the node's to know.
     pub next_deadline: Option<TimestampMs>,
+    /// Of which epoch the block is, and what comes after (R20, R21).
+    pub epochs: config::Epochs,
 }
 
 /// Executes the transactions in order on the state after the parent block.
@@ -66,6 +68,7 @@ pub fn execute_block(
 ) -> Result<Execution, StateError> {
     assert!(block.timestamp > block.parent_timestamp, "time moves with every block (R11)");
     let mut overlay = Overlay::new(state);
+    config::turn(&mut overlay, block.height)?; // R20
     let settings = config::settings(&overlay)?;
     replay::forget(&mut overlay, block.parent_timestamp)?; // R10
     access::meet_deadlines(&mut overlay, block)?;
@@ -86,7 +89,8 @@ pub fn execute_block(
         });
     }
     let next_deadline = access::next_deadline(&overlay)?;
-    Ok(Execution { receipts, writes: overlay.into_writes(), next_deadline })
+    let epochs = config::epochs(&overlay)?;
+    Ok(Execution { receipts, writes: overlay.into_writes(), next_deadline, epochs })
 }
 
 fn execute(
@@ -151,6 +155,7 @@ fn call(host: &mut Host<'_, '_>, call: &Call) -> Done {
         Call::Propose(call) => governance::propose(host, call),
         Call::Vote(call) => governance::vote(host, call),
         Call::WithdrawProposal(call) => governance::withdraw(host, call),
+        Call::ConfirmReadiness(call) => governance::confirm_readiness(host, call),
     }
 }
 

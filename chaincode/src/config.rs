@@ -7,9 +7,9 @@ use core::ops::RangeInclusive;
 use std::collections::BTreeSet;
 
 use epione_types::codes::PolicyConstant;
-use epione_types::genesis::{Genesis, Policy};
+use epione_types::genesis::{Genesis, NextEpoch, Policy, ValidatorSet};
 use epione_types::id::OrgId;
-use epione_types::{ChainId, TimestampMs};
+use epione_types::{ChainId, Height, PublicKey, TimestampMs};
 use serde::{Deserialize, Serialize};
 
 use crate::consent::RULES_HARD_MAX;
@@ -187,10 +187,65 @@ pub fn validator_organisations(state: &dyn State) -> Result<Vec<OrgId>, StateErr
     get(state, &key)?.ok_or_else(|| StateError::damaged(key.as_bytes(), "no validators"))
 }
 
+/// The epoch of a block: validators and parameters, and the height above which they are in force (R20).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// In force.
+    pub set: ValidatorSet,
+    /// Last height of the epoch before; 0 in epoch 0.
+    pub begin: Height,
+}
+
+/// Everything the state says of epochs after a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epochs {
+    /// Of the block itself.
+    pub of: Epoch,
+    /// The next one, if it is decided.
+    pub next: Option<NextEpoch>,
+    /// Network keys of those whose joining is voted on: nodes may follow before they join.
+    pub candidates: Vec<PublicKey>,
+}
+
+impl Epochs {
+    /// Validators and parameters of the height after `height`: what its header commits to (R21).
+    #[must_use]
+    pub fn after(&self, height: Height) -> &ValidatorSet {
+        self.next.as_ref().filter(|next| next.after == height).map_or(&self.of.set, |next| &next.set)
+    }
+}
+
+/// What the state says of epochs.
+///
+/// # Errors
+/// The store failed, or the state has no epoch: it was not made from a genesis.
+pub fn epochs(state: &dyn State) -> Result<Epochs, StateError> {
+    let key = keys::epoch();
+    let of = get(state, &key)?.ok_or_else(|| StateError::damaged(key.as_bytes(), "no epoch"))?;
+    let candidates = get(state, &keys::candidates())?.unwrap_or_default();
+    Ok(Epochs { of, next: get(state, &keys::next_epoch())?, candidates: candidates.into_values().collect() })
+}
+
+/// The decided epoch begins with the first block above its height (R20).
+pub(crate) fn turn(overlay: &mut Overlay<'_>, height: Height) -> Result<(), StateError> {
+    let Some(NextEpoch { after, set }) = get(overlay, &keys::next_epoch())? else { return Ok(()) };
+    if height > after {
+        put_organisations(overlay, &set);
+        overlay.put(&keys::epoch(), &Epoch { set, begin: after });
+        overlay.delete(&keys::next_epoch());
+        overlay.keep_call();
+    }
+    Ok(())
+}
+
+fn put_organisations(overlay: &mut Overlay<'_>, set: &ValidatorSet) {
+    let organisations: BTreeSet<OrgId> = set.validators.iter().map(|one| one.organisation).collect();
+    overlay.put(&keys::validators(), &organisations.into_iter().collect());
+}
+
 pub(crate) fn found(overlay: &mut Overlay<'_>, genesis: &Genesis) {
     overlay.put(&keys::chain(), &Chain { chain_id: genesis.chain_id(), genesis_time: genesis.timestamp });
     overlay.put(&keys::policy(), &genesis.policy);
-    let organisations: BTreeSet<OrgId> =
-        genesis.validators.validators.iter().map(|validator| validator.organisation).collect();
-    overlay.put(&keys::validators(), &organisations.into_iter().collect());
+    overlay.put(&keys::epoch(), &Epoch { set: genesis.validators.clone(), begin: Height::ZERO });
+    put_organisations(overlay, &genesis.validators);
 }

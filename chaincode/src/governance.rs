@@ -1,16 +1,18 @@
-//! What the organisations decide together: constants of policy, and the studies that decisions read.
+//! What the organisations decide together: constants of policy, the studies that decisions read, who validates, and the
+//! parameters of consensus.
 //!
 //! An organisation that runs a validator proposes, and votes for it thereby; each has one vote. A proposal passes with
-//! as many votes as consensus needs of them (R1), and holds from the next block on; it fails when it cannot pass any
-//! more. Tested by `tests/governance.rs` and `tests/machines.rs`.
+//! as many votes as consensus needs of them (R1), and holds from the next block on, or for validators and parameters from
+//! the next epoch on (R20); it fails when it cannot pass any more. Tested by `tests/governance.rs` and `tests/machines.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use epione_types::call::{ProposalAction, Propose, Vote, WithdrawProposal};
+use epione_types::call::{ConfirmReadiness, ProposalAction, Propose, Vote, WithdrawProposal};
 use epione_types::codes::{ProposalStatus, Refusal};
 use epione_types::event::Event;
+use epione_types::genesis::{NextEpoch, Params, Validator, ValidatorSet};
 use epione_types::id::{OrgId, ProposalId};
-use epione_types::{TimestampMs, quorum};
+use epione_types::{Epoch, Height, PublicKey, TimestampMs, quorum};
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -35,11 +37,16 @@ const ROWS: &[Row<ProposalStatus>] = &[
     row(Some(Open), Verb::Reject, Open, &[Actor::Validator]),
     row(Some(Open), Verb::Pass, Passed, &[Actor::Validator]),
     row(Some(Open), Verb::Decline, Rejected, &[Actor::Validator]),
+    row(Some(Open), Verb::Confirm, Open, &[Actor::Joining]),
     row(Some(Open), Verb::Withdraw, Withdrawn, &[Actor::Proposer]),
 ];
 
 /// How long a proposal can be voted on, in milliseconds.
 pub const VOTE_MS: u64 = 30 * 24 * 3_600_000;
+/// For how many heights a word that one is ready counts.
+pub const READY_HEIGHTS: u64 = 10_000;
+/// Most proposals at a time to let somebody join: each lets a node follow.
+pub const CANDIDATES_MAX: usize = 16;
 
 /// A proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +61,8 @@ pub struct Proposal {
     pub status: ProposalStatus,
     /// Who voted, for it or against it.
     pub votes: BTreeMap<OrgId, bool>,
+    /// The height at which whoever is to join was ready, as it said last.
+    pub ready: Option<Height>,
 }
 
 /// The validator's organisation that signed with its admin threshold, and how many there are.
@@ -75,7 +84,9 @@ pub(crate) fn propose(host: &mut Host<'_, '_>, call: &Propose) -> Done {
         expires: host.now().plus(VOTE_MS),
         status: MACHINE.step(None, Verb::Propose, Actor::Validator)?,
         votes: BTreeMap::new(),
+        ready: None,
     };
+    follow(host, call)?;
     count(host, call.proposal, proposal, (proposer, true), validators)
 }
 
@@ -110,9 +121,42 @@ fn count(
     proposal.status = MACHINE.step(Some(proposal.status), verb, Actor::Validator)?;
     require(!twice, Refusal::VoteTwice)?;
     if proposal.status == Passed {
-        apply(host, &proposal.action)?;
+        apply(host, &proposal)?;
     }
     save(host, id, &proposal);
+    Ok(())
+}
+
+/// The node of one who is to join may follow while the proposal is open.
+fn follow(host: &mut Host<'_, '_>, call: &Propose) -> Done {
+    let ProposalAction::ChangeValidators { add: Some(joins), .. } = &call.action else { return Ok(()) };
+    let mut candidates = BTreeMap::new();
+    for (id, key) in host.get(&keys::candidates())?.unwrap_or_default() {
+        let open = |it: Proposal| matches!(it.status, Open | Passed) && host.now() < it.expires;
+        if host.get(&keys::proposal(id))?.is_some_and(open) {
+            candidates.insert(id, key);
+        }
+    }
+    require(candidates.len() < CANDIDATES_MAX, Refusal::TooMany)?;
+    candidates.insert(call.proposal, joins.network_key);
+    host.put(&keys::candidates(), &candidates);
+    Ok(())
+}
+
+/// Sent by an admin of the organisation that is to run the validator, signed by the admin threshold and the voting key.
+pub(crate) fn confirm_readiness(host: &mut Host<'_, '_>, call: &ConfirmReadiness) -> Done {
+    let organisation = organisations::of_admin(host)?;
+    let mut proposal = host.get(&keys::proposal(call.proposal))?.ok_or(Refusal::Unknown)?;
+    let ProposalAction::ChangeValidators { add: Some(joins), .. } = &proposal.action else {
+        return Err(Refusal::InvalidField.into());
+    };
+    require(joins.organisation == organisation && host.signed_by(&joins.public_key), Refusal::NotAuthorised)?;
+    proposal.status = MACHINE.step(Some(proposal.status), Verb::Confirm, Actor::Joining)?;
+    require(host.now() < proposal.expires, Refusal::TooLate)?;
+    let recent = call.height <= host.height() && host.height() <= call.height.plus(READY_HEIGHTS);
+    require(recent, Refusal::NotReady)?;
+    proposal.ready = Some(call.height);
+    save(host, call.proposal, &proposal);
     Ok(())
 }
 
@@ -156,12 +200,82 @@ fn check(host: &Host<'_, '_>, action: &ProposalAction) -> Done {
             require(host.has(&keys::study(*study))?, Refusal::Unknown)?;
             patients::known(host, *patient).map(|_| ())
         }
+        ProposalAction::ChangeValidators { remove, add } => next_set(host, *remove, add.as_ref()).map(|_| ()),
+        ProposalAction::SetParams { params } => {
+            require(params.check().is_ok(), Refusal::InvalidField)?;
+            undecided(host).map(|_| ())
+        }
     }
 }
 
-fn apply(host: &mut Host<'_, '_>, action: &ProposalAction) -> Done {
+/// What is in force, while nothing else is decided: two changes would not know of each other (R20).
+fn undecided(host: &Host<'_, '_>) -> Done<ValidatorSet> {
+    let epochs = config::epochs(host.state())?;
+    require(epochs.next.is_none(), Refusal::ChangePending)?;
+    Ok(epochs.of.set)
+}
+
+/// The validators of the next epoch: in place of the one that leaves, or at the end.
+fn next_set(host: &Host<'_, '_>, remove: Option<PublicKey>, add: Option<&Validator>) -> Done<Vec<Validator>> {
+    let mut validators = undecided(host)?.validators;
+    let leaves = match remove {
+        Some(key) => {
+            let place = validators.iter().position(|one| one.public_key == key);
+            Some(place.ok_or(Refusal::Unknown)?)
+        }
+        None => None,
+    };
+    if let Some(joins) = add {
+        let strong = !joins.public_key.is_weak() && !joins.network_key.is_weak();
+        require(strong && joins.public_key != joins.network_key, Refusal::InvalidField)?;
+        let known =
+            |one: &Validator| one.public_key == joins.public_key || one.network_key == joins.network_key;
+        require(!validators.iter().any(known), Refusal::Exists)?;
+        organisations::active(host, joins.organisation)?;
+    }
+    match (leaves, add) {
+        (Some(place), Some(joins)) => {
+            if let Some(one) = validators.get_mut(place) {
+                *one = joins.clone();
+            }
+        }
+        (Some(place), None) => {
+            validators.remove(place);
+        }
+        (None, Some(joins)) => validators.push(joins.clone()),
+        (None, None) => return Err(Refusal::InvalidField.into()),
+    }
+    require(validators.len() <= quorum::MAX_VALIDATORS, Refusal::TooMany)?;
+    // As many organisations as must agree on what only they can do.
+    let organisations: BTreeSet<OrgId> = validators.iter().map(|one| one.organisation).collect();
+    let needed = usize::from(host.policy().organisation_signatures).max(1);
+    require(organisations.len() >= needed, Refusal::InvalidField)?;
+    Ok(validators)
+}
+
+/// In force after a window: nobody votes above it before it knows (R20).
+fn decide(host: &mut Host<'_, '_>, validators: Vec<Validator>, params: Params) -> Done {
+    let set = undecided(host)?;
+    let after = host.height().plus(set.params.window);
+    let set = ValidatorSet { epoch: Epoch(set.epoch.0.saturating_add(1)), validators, params };
+    host.put(&keys::next_epoch(), &NextEpoch { after, set });
+    Ok(())
+}
+
+fn apply(host: &mut Host<'_, '_>, proposal: &Proposal) -> Done {
+    let action = &proposal.action;
     check(host, action)?;
     match action {
+        ProposalAction::ChangeValidators { remove, add } => {
+            let recent = proposal.ready.is_some_and(|at| host.height() <= at.plus(READY_HEIGHTS));
+            require(add.is_none() || recent, Refusal::NotReady)?;
+            let params = undecided(host)?.params;
+            decide(host, next_set(host, *remove, add.as_ref())?, params)?;
+        }
+        ProposalAction::SetParams { params } => {
+            let validators = undecided(host)?.validators;
+            decide(host, validators, params.clone())?;
+        }
         ProposalAction::SetConstant { constant, value } => {
             // From the state and not from the block's own settings: another may have passed in this block.
             let mut settings = config::settings(host.state())?;

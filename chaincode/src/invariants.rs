@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use epione_types::call::{GrantKind, Labels, Purposes};
 use epione_types::codes::{AccessRequestStatus, Label, PatientStatus, RecordStatus, ReportStatus};
+use epione_types::holding::{self, Holder};
 use epione_types::id::{PatientId, RecordId};
-use epione_types::{Hash, PublicKey};
+use epione_types::{Hash, PublicKey, TimestampMs};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::consent::{Grant, rule};
@@ -81,6 +82,7 @@ impl Check<'_> {
             all(self.state, keys::grants(id))?.into_iter().map(|(_, grant)| grant).collect();
         let count = u32::try_from(at_hand.len()).unwrap_or(u32::MAX);
         self.need(count == patient.grants, "as many grants are at hand as are counted", &id);
+        self.holdings(id, &at_hand)?;
         for grant in &at_hand {
             let rule = &grant.rule;
             let permit = rule.kind == GrantKind::Permit;
@@ -100,6 +102,23 @@ impl Check<'_> {
             let within = archived.is_some_and(|of| of.parent.is_none() && rule::is_within(rule, &of));
             self.need(within, "6 a sub-grant is within its parent, one level deep", &grant.id);
         }
+        Ok(())
+    }
+
+    fn holdings(&mut self, id: PatientId, at_hand: &[Grant]) -> Result<(), StateError> {
+        let mut counted: BTreeMap<Vec<u8>, Vec<Option<TimestampMs>>> = BTreeMap::new();
+        for Grant { rule, revoked, .. } in at_hand {
+            if let (GrantKind::Permit, None, Some(holder)) = (rule.kind, revoked, Holder::of(rule)) {
+                counted.entry(holding::key(id, holder)).or_default().push(rule.until);
+            }
+        }
+        let held = all(self.state, keys::holdings(id))?;
+        let same = held.iter().map(|(key, _)| key).eq(counted.keys());
+        let sums = held.iter().zip(counted.values()).all(|((_, holding), ends)| {
+            let bound = |until: &TimestampMs| ends.iter().all(|end| end.is_some_and(|end| end <= *until));
+            usize::try_from(holding.permits) == Ok(ends.len()) && holding.until.as_ref().is_none_or(bound)
+        });
+        self.need(same && sums, "what holders have is the sum of the permits", &id);
         Ok(())
     }
 

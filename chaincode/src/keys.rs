@@ -5,7 +5,7 @@
 //!
 //! | prefix | then | value | contract |
 //! |---|---|---|---|
-//! | `cfg/` | `chain`, `policy`, `constants`, `validators` | chain constants | config |
+//! | `cfg/` | `chain`, `policy`, `constants`, `validators`, `epoch`, `next`, `candidates` | chain constants, validators | config |
 //! | `txi/` | expires_at, transaction id | whose request id it holds | replay |
 //! | `req/` | sender, request id | transaction id | replay |
 //! | `key/` | public key | member | identity |
@@ -29,6 +29,7 @@
 //! | `rpt/` | record | report | reports |
 //! | `gst/` | link | guest link | links |
 //! | `grt/` | patient, grant | grant | consent |
+//! | `gro/` | patient, holder | what the holder has of the patient in total | consent |
 //! | `gra/` | patient, grant | grant that is over and was put away | consent |
 //! | `arq/` | patient, request | request for access | consent |
 //! | `arp/` | patient, organisation, practitioner | the request that waits | consent |
@@ -47,18 +48,20 @@
 //! | `prp/` | proposal | proposal | governance |
 
 use core::marker::PhantomData;
+use std::collections::BTreeMap;
 
 use epione_types::call::Person;
+use epione_types::holding::{self, Holder, Holding};
 use epione_types::id::{
     AccessRequestId, DeviceId, GrantId, LinkId, OrgId, PatientId, PractitionerId, ProposalId, RecordId,
     RepresentativeId, RequestId, StudyId,
 };
-use epione_types::{Height, PublicKey, TimestampMs, TxId};
+use epione_types::{Height, NextEpoch, PublicKey, TimestampMs, TxId};
 
 use crate::access::notices::Notice;
 use crate::access::review::Review;
 use crate::access::{AccessEvent, Deadline, Denials, OpenOverride, Override};
-use crate::config::{Chain, Constants};
+use crate::config::{Chain, Constants, Epoch};
 use crate::consent::Grant;
 use crate::consent::requests::AccessRequest;
 use crate::governance::Proposal;
@@ -170,6 +173,24 @@ pub fn constants() -> Key<Constants> {
 #[must_use]
 pub fn validators() -> Key<Vec<OrgId>> {
     Key::new(&[b"cfg/validators"])
+}
+
+/// Validators and parameters in force, and since when.
+#[must_use]
+pub fn epoch() -> Key<Epoch> {
+    Key::new(&[b"cfg/epoch"])
+}
+
+/// The next epoch, while it is decided and has not begun.
+#[must_use]
+pub fn next_epoch() -> Key<NextEpoch> {
+    Key::new(&[b"cfg/next"])
+}
+
+/// Network keys of those whose joining is voted on, by proposal.
+#[must_use]
+pub fn candidates() -> Key<BTreeMap<ProposalId, PublicKey>> {
+    Key::new(&[b"cfg/candidates"])
 }
 
 /// A transaction that occurred, while it is unexpired: absence under the first header past `expires_at` proves
@@ -328,7 +349,7 @@ pub fn record(id: RecordId) -> Key<Record> {
 /// A patient's record; the listing.
 #[must_use]
 pub fn record_of_patient(patient: PatientId, id: RecordId) -> Key<()> {
-    Key::new(&[b"rbp/", patient.as_bytes(), id.as_bytes()])
+    Key::new(&[&holding::record_key(patient, id)])
 }
 
 /// All records of a patient.
@@ -401,6 +422,17 @@ pub fn grant_archived(patient: PatientId, id: GrantId) -> Key<Grant> {
 #[must_use]
 pub fn grants_archived(patient: PatientId) -> KeyRange<Grant> {
     KeyRange::all(&[b"gra/", patient.as_bytes()])
+}
+
+/// What a holder has of a patient in total.
+#[must_use]
+pub fn holding(patient: PatientId, holder: Holder) -> Key<Holding> {
+    Key::new(&[&holding::key(patient, holder)])
+}
+
+/// All that holders have of a patient.
+pub(crate) fn holdings(patient: PatientId) -> KeyRange<Holding> {
+    KeyRange::all(&[b"gro/", patient.as_bytes()])
 }
 
 /// A request for access.

@@ -23,6 +23,8 @@ pub enum Actor {
     Admin,
     /// The admin threshold of the organisation that proposed it.
     Proposer,
+    /// The admin threshold of the organisation that is to run the validator, with its voting key.
+    Joining,
     /// The member itself, by its own key.
     Owner,
     /// The patient's own key.
@@ -96,6 +98,7 @@ pub enum Verb {
     Cancel,
     Finish,
     Propose,
+    Confirm,
     Pass,
     Decline,
 }

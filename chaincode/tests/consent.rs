@@ -11,6 +11,7 @@ use epione_types::call::{Call, DataPeriod, Grantee, Labels, Month, Person, Purpo
 use epione_types::codes::{Action, Category, Label, Purpose, Reason, Refusal, Role};
 use epione_types::event::Event;
 use epione_types::genesis::Policy;
+use epione_types::holding::{Holder, Holding};
 use epione_types::id::RepresentativeId;
 use support::*;
 
@@ -488,4 +489,46 @@ fn a_requester_cannot_pose_as_another() {
         let tx = world.tx(&[by, "drB"], Call::RecordAccess(call));
         assert_eq!(world.decided(tx).1, reason, "{by}: a co-signer lends nothing");
     }
+}
+
+/// What a hospital has is counted where its absence can be proven.
+#[test]
+fn what_a_holder_has_is_counted_until_it_is_taken_back_or_put_away() {
+    let mut world = World::new();
+    let held = |world: &World, holder| get(&world.state, &keys::holding(patient("anna"), holder));
+    let (hospital, everybody) = (Holder::Organisation(org("hospB")), Holder::Everybody);
+    assert_eq!(held(&world, hospital), None);
+    let soon = Some(TimestampMs(world.now + HOUR));
+    let of = |permits, until| Some(Holding { permits, until });
+
+    makes(&mut world, "denied", deny(to_hospital_b()));
+    assert_eq!(held(&world, hospital), None, "a denial opens nothing");
+    makes(&mut world, "short", Rule { until: soon, ..permit(to_hospital_b()) });
+    assert_eq!(held(&world, hospital), of(1, soon));
+    let to_one = Grantee::Person(Person::Practitioner(org("hospB"), practitioner("drB")));
+    makes(&mut world, "long", permit(to_one));
+    assert_eq!((held(&world, hospital), held(&world, everybody)), (of(2, None), None));
+    makes(&mut world, "all", permit(Grantee::Any));
+    assert_eq!((held(&world, hospital), held(&world, everybody)), (of(2, None), of(1, None)));
+
+    // The end only moves back with the last permit: what is counted may be less than what is said, never more.
+    let tx = world.revoke("anna", "anna", "long", None);
+    world.ok(tx);
+    assert_eq!(held(&world, hospital), of(1, None));
+    let tx = world.revoke("anna", "anna", "short", None);
+    world.ok(tx);
+    assert_eq!(held(&world, hospital), None);
+
+    // Put away when its place is needed.
+    let soon = Some(TimestampMs(world.now + HOUR));
+    makes(&mut world, "expires", Rule { until: soon, ..permit(to_hospital_b()) });
+    let at = held(&world, hospital).unwrap();
+    assert!(!at.is_over(TimestampMs(soon.unwrap().0 - 1)) && at.is_over(soon.unwrap()));
+    world.block_after(2 * HOUR, &[]);
+    let here = get(&world.state, &keys::patient(patient("anna"))).unwrap().grants;
+    for number in here..=MAX_GRANTS {
+        makes(&mut world, &format!("n{number}"), deny(to_hospital_b()));
+    }
+    assert_eq!(held(&world, hospital), None);
+    assert_eq!(epione_chaincode::invariants::broken(&world.state).unwrap(), [""; 0]);
 }

@@ -9,7 +9,7 @@ use epione_chaincode::keys;
 use epione_types::call::*;
 use epione_types::codes::*;
 use epione_types::event::Event;
-use epione_types::genesis::Policy;
+use epione_types::genesis::{Params, Policy, Validator};
 use epione_types::id::{ProposalId, StudyId};
 use epione_types::{Height, TimestampMs};
 use support::*;
@@ -200,4 +200,161 @@ fn studies_and_enrolments_are_set_by_vote_and_decisions_read_them() {
     pass(&mut world, "leave", enrol(EnrolmentStatus::Withdrawn));
     assert_eq!(read(&mut world), Reason::DenyNotEnrolled);
     assert!(get(&world.state, &keys::study(study)).is_some());
+}
+
+// Who validates (R20).
+
+fn validator(name: &str) -> Validator {
+    Validator {
+        organisation: org("hospB"),
+        public_key: key(name),
+        network_key: key(&format!("{name}.network")),
+    }
+}
+
+fn change(remove: Option<&str>, add: Option<&str>) -> ProposalAction {
+    ProposalAction::ChangeValidators { remove: remove.map(key), add: add.map(validator) }
+}
+
+fn ready(name: &str, height: u64) -> Call {
+    Call::ConfirmReadiness(ConfirmReadiness { proposal: ProposalId(id16(name)), height: Height(height) })
+}
+
+#[test]
+fn who_validates_changes_a_window_after_the_vote_and_one_change_at_a_time() {
+    let mut world = World::cast();
+    let window = config::epochs(&world.state).unwrap().of.set.params.window;
+    let tx = world.tx(&["hospA.admin0"], propose("join", change(None, Some("new"))));
+    world.ok(tx);
+    let epochs = config::epochs(&world.state).unwrap();
+    assert_eq!(epochs.candidates, [key("new.network")], "its node may follow");
+    let tx = world.tx(&["hospC.admin0"], vote("join", true));
+    world.ok(tx);
+
+    // Not before it is ready: the vote that would decide is refused, and may be given again.
+    let tx = world.tx(&["hospD.admin0"], vote("join", true));
+    assert_eq!(world.refused(tx), Refusal::NotReady);
+    for (signers, refusal) in [
+        (&["hospC.admin0", "new"][..], Refusal::NotAuthorised),
+        (&["hospB.admin0"][..], Refusal::NotAuthorised),
+        (&["hospB.admin0", "another"][..], Refusal::NotAuthorised),
+    ] {
+        let tx = world.tx(signers, ready("join", world.height));
+        assert_eq!(world.refused(tx), refusal, "{signers:?}");
+    }
+    let tx = world.tx(&["hospB.admin0", "new"], ready("join", world.height + 2));
+    assert_eq!(world.refused(tx), Refusal::NotReady, "of a height to come");
+    let tx = world.tx(&["hospB.admin0", "new"], ready("join", world.height));
+    world.ok(tx);
+    let before = config::epochs(&world.state).unwrap();
+    let tx = world.tx(&["hospD.admin0"], vote("join", true));
+    world.ok(tx);
+
+    let decided = world.height;
+    let epochs = config::epochs(&world.state).unwrap();
+    let next = epochs.next.clone().unwrap();
+    assert_eq!((epochs.of, next.after), (before.of.clone(), Height(decided + window)));
+    assert_eq!((next.set.epoch, next.set.len()), (epione_types::Epoch(1), before.of.set.len() + 1));
+    // Another one would not know of it.
+    for action in
+        [change(Some("hospA.validator"), None), ProposalAction::SetParams { params: Params::default() }]
+    {
+        let tx = world.tx(&["hospA.admin0"], propose("second", action));
+        assert_eq!(world.refused(tx), Refusal::ChangePending);
+    }
+    for height in world.height + 1..=decided + window {
+        world.block(&[]);
+        let epochs = config::epochs(&world.state).unwrap();
+        assert_eq!((height, &epochs.of.set), (world.height, &before.of.set));
+        let commits_to = if height == decided + window { &next.set } else { &before.of.set };
+        assert_eq!(epochs.after(Height(height)), commits_to, "what the header names (R21)");
+    }
+    world.block(&[]);
+    let epochs = config::epochs(&world.state).unwrap();
+    assert_eq!((&epochs.of.set, epochs.of.begin, epochs.next), (&next.set, next.after, None));
+}
+
+#[test]
+fn parameters_change_with_the_epoch_and_keep_their_limits() {
+    let mut world = World::cast();
+    let of = |window| ProposalAction::SetParams { params: Params { window, ..Params::default() } };
+    for window in [0, 33, u64::MAX] {
+        let tx = world.tx(&["hospA.admin0"], propose("p", of(window)));
+        assert_eq!(world.refused(tx), Refusal::InvalidField);
+    }
+    pass(&mut world, "p", of(4));
+    let before = config::epochs(&world.state).unwrap();
+    for _ in 0..=before.of.set.params.window {
+        world.block(&[]);
+    }
+    let epochs = config::epochs(&world.state).unwrap();
+    assert_eq!((epochs.of.set.params.window, epochs.of.set.len()), (4, before.of.set.len()));
+}
+
+#[test]
+fn what_a_change_of_validators_must_be() {
+    let mut world = World::cast();
+    let set = config::epochs(&world.state).unwrap().of.set;
+    let theirs = set.validators[1].clone();
+    let with = |joins: Validator| ProposalAction::ChangeValidators { remove: None, add: Some(joins) };
+    let unknown = Validator { organisation: org("nobody"), ..validator("new") };
+    let same = Validator { network_key: key("new"), ..validator("new") };
+    let weak = Validator { public_key: epione_types::PublicKey([0; 32]), ..validator("new") };
+    for (action, refusal) in [
+        (change(None, None), Refusal::InvalidField),
+        (change(Some("nobody"), None), Refusal::Unknown),
+        (with(theirs.clone()), Refusal::Exists),
+        (with(Validator { public_key: key("new"), ..theirs.clone() }), Refusal::Exists),
+        (with(unknown), Refusal::OrgInactive),
+        (with(same), Refusal::InvalidField),
+        (with(weak), Refusal::InvalidField),
+    ] {
+        let tx = world.tx(&["hospA.admin0"], propose("p", action.clone()));
+        assert_eq!(world.refused(tx), refusal, "{action:?}");
+    }
+    // The organisation that has no validator any more has no vote either; with too few left none could sign for another.
+    let leave = |at: usize| ProposalAction::ChangeValidators {
+        remove: Some(set.validators[at].public_key),
+        add: None,
+    };
+    let turn = |world: &mut World| {
+        for _ in 0..=set.params.window {
+            world.block(&[]);
+        }
+    };
+    pass(&mut world, "first", leave(3));
+    turn(&mut world);
+    let tx = world.tx(&["hospD.admin0"], propose("p", leave(0)));
+    assert_eq!(world.refused(tx), Refusal::NotAuthorised);
+    // Three are left, none of whom may be faulty: two decide (R1).
+    let tx = world.tx(&["hospA.admin0"], propose("second", leave(2)));
+    world.ok(tx);
+    let tx = world.tx(&["hospB.admin0"], vote("second", true));
+    world.ok(tx);
+    turn(&mut world);
+    assert_eq!(config::epochs(&world.state).unwrap().of.set.len(), 2);
+    let tx = world.tx(&["hospA.admin0"], propose("p", leave(1)));
+    assert_eq!(world.refused(tx), Refusal::InvalidField, "organisation_signatures are 2");
+}
+
+#[test]
+fn so_many_may_follow_before_they_join() {
+    let mut world = World::cast();
+    for number in 0..epione_chaincode::governance::CANDIDATES_MAX {
+        let name = format!("new{number}");
+        let tx = world.tx(&["hospA.admin0"], propose(&name, change(None, Some(&name))));
+        world.ok(tx);
+    }
+    let tx = world.tx(&["hospA.admin0"], propose("more", change(None, Some("more"))));
+    assert_eq!(world.refused(tx), Refusal::TooMany);
+    // What is taken back or out of time makes room.
+    let withdraw = Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(id16("new0")) });
+    let tx = world.tx(&["hospA.admin0"], withdraw);
+    world.ok(tx);
+    let tx = world.tx(&["hospA.admin0"], propose("more", change(None, Some("more"))));
+    world.ok(tx);
+    world.block_after(VOTE_MS, &[]);
+    let tx = world.tx(&["hospA.admin0"], propose("late", change(None, Some("late"))));
+    world.ok(tx);
+    assert_eq!(config::epochs(&world.state).unwrap().candidates, [key("late.network")]);
 }

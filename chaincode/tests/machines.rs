@@ -12,11 +12,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use epione_chaincode::consent::Revocation;
 use epione_chaincode::machine::{Actor, Line, Table, Verb, tables};
 use epione_chaincode::{invariants, keys};
-use epione_types::Outcome;
 use epione_types::call::{Call, DraftReport};
 use epione_types::codes::RecordStatus;
+use epione_types::{Outcome, TimestampMs};
 use machines::things;
 use support::*;
 
@@ -254,7 +255,7 @@ fn every_invariant_has_teeth() {
         change(&mut value);
         put(state, key, &value);
     }
-    let breaks: [(&str, Break); 11] = [
+    let breaks: [(&str, Break); 13] = [
         ("2 uses", |state| {
             let key = keys::grant(patient("anna"), grant("p"));
             edit(state, &key, |it| (it.rule.max_uses, it.uses) = (Some(1), 2));
@@ -276,6 +277,11 @@ fn every_invariant_has_teeth() {
         }),
         ("9 a patient", |state| edit(state, &keys::patient(patient("anna")), |it| it.key = None)),
         ("as many grants", |state| edit(state, &keys::patient(patient("anna")), |it| it.grants = 9)),
+        ("what holders have", |state| state.retain(|key, _| !key.starts_with(b"gro/"))),
+        ("what holders have", |state| {
+            let key = keys::grant(patient("anna"), grant("p"));
+            edit(state, &key, |it| it.revoked = Some(Revocation { at: TimestampMs(1), basis: it.basis }));
+        }),
         ("a report's record", |state| {
             edit(state, &keys::record(record("draft")), |it| it.status = RecordStatus::Active);
         }),
@@ -308,6 +314,7 @@ fn actor(by: Actor) -> &'static str {
         Actor::Validator => "a validator's organisation",
         Actor::Admin => "its organisation's admins",
         Actor::Proposer => "the organisation that proposed it",
+        Actor::Joining => "the organisation that is to run the validator, with its voting key",
         Actor::Owner => "its own key",
         Actor::Patient => "the patient",
         Actor::Representative => "a representative",

@@ -3,7 +3,7 @@
 //! `epione NOUN VERB THING`: what the noun names stands alone, everything else has a flag, the same one everywhere
 //! (`--patient`). Every command has examples; that they can be typed is tested below.
 
-mod consent;
+pub(crate) mod consent;
 pub(crate) mod fhir;
 mod identity;
 mod record;
@@ -782,6 +782,21 @@ pub(crate) enum Consent {
         patient: String,
         #[command(flatten)]
         connect: Connect,
+    },
+    /// Prove that an organisation holds no permit in force for a record, or held none lately. Exit code 5 if it may.
+    #[command(after_help = "Example:
+  epione consent prove-none RECORD --patient anna --organisation hospital2 --out none.proof --as patients/anna")]
+    ProveNone(consent::ProveNone),
+    /// Verify a kept proof that there was no permit, with the genesis alone: no node, no network. Exit code 5 if it does
+    /// not hold.
+    #[command(after_help = "Example:
+  epione consent verify-none none.proof --genesis genesis.json")]
+    VerifyNone {
+        /// The kept proof.
+        file: PathBuf,
+        /// The consortium's genesis (JSON).
+        #[arg(long)]
+        genesis: PathBuf,
     },
 }
 

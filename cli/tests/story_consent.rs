@@ -9,7 +9,7 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Output, Testnet, arg, eventually};
+use support::{Output, Testnet, arg, epione, eventually};
 
 /// A testnet, and what its audit trail must come to.
 struct Story {
@@ -171,6 +171,22 @@ fn a_year_of_consent_and_its_audit_trail() {
     let ended = receipt["events"].as_array().unwrap().len();
     story.expect(&revoked, &vec!["GrantRevoked"; ended]);
     story.access("hospital3/locum", &report, "", "DENY", "DENY_PARENT_INVALID");
+
+    // That a hospital holds nothing is shown to whoever has the genesis; that it does is not hidden either.
+    let kept = story.net.beside("none.proof");
+    let prove = |story: &Story, organisation: &str| {
+        let out = arg(&kept);
+        let of = format!("--patient anna --organisation {organisation} --out {out}");
+        story.act("patients/anna", &format!("consent prove-none {report} {of}"))
+    };
+    prove(&story, "hospital1").fails(5, &["NOT_PROVEN", "1 permits were at hand"]);
+    let shown = prove(&story, "hospital0").ok().json();
+    let genesis = story.net.dir().join("genesis.json");
+    let args = ["--json", "consent", "verify-none", arg(&kept), "--genesis", arg(&genesis)];
+    let verified = epione(&args).ok().json();
+    for field in ["organisation", "record", "patient", "height", "permits_in_force"] {
+        assert_eq!(verified[field], shown[field], "{field}");
+    }
 
     // The glass is broken; nobody reviews it in time, then somebody does, who is not the holder.
     let reason = story.file("reason.txt", "found unconscious");

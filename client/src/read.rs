@@ -9,6 +9,8 @@ use epione_proto::v1::{
     operator_service_client::OperatorServiceClient, record_service_client::RecordServiceClient,
 };
 use epione_types::call::RecordAccess;
+use epione_types::holding::{self, Holder};
+use epione_types::id::{OrgId, PatientId, RecordId};
 use epione_types::{BlockHeader, Height};
 
 use crate::connection::ANSWER_BYTES_MAX;
@@ -123,17 +125,52 @@ impl EpioneClient {
         key: &[u8],
         height: Option<Height>,
     ) -> Result<(Option<bytes::Bytes>, BlockHeader), ClientError> {
-        let request = pb::GetProofRequest {
-            key: bytes::Bytes::copy_from_slice(key),
-            height: height.map_or(0, |h| h.0),
-        };
+        let (proof, header) = self.state_proof(key.to_vec(), height).await?;
+        Ok((proof.value, header))
+    }
+
+    /// The proof of what a key held, verified.
+    async fn state_proof(
+        &self,
+        key: Vec<u8>,
+        height: Option<Height>,
+    ) -> Result<(pb::StateValueProof, BlockHeader), ClientError> {
+        let request =
+            pb::GetProofRequest { key: key.clone().into(), height: height.map_or(0, |height| height.0) };
         let proof = self.get_proof(request).await?.proof.unwrap_or_default();
         if proof.key != key {
             return Err(VerifyError::OtherSubject.into());
         }
-        let (value, header) = self.trust().value(&proof)?;
+        let (_, header) = self.trust().value(&proof)?;
         same(height, &header)?;
-        Ok((value, header))
+        Ok((proof, header))
+    }
+
+    /// Proof that an organisation held no permit in force for a patient's record at a height (`None`: the last
+    /// certified one), verified; and the header under which it held none. Keep it: [`Trust::no_grant`] needs no node.
+    ///
+    /// For the patient, who speaks for them, and the hospitals that care for them.
+    ///
+    /// # Errors
+    /// [`VerifyError::Held`] if it may have held one, else [`ClientError::Proof`] if the node's proof does not hold.
+    ///
+    /// [`Trust::no_grant`]: crate::Trust::no_grant
+    pub async fn no_grant(
+        &self,
+        (patient, record): (PatientId, RecordId),
+        organisation: OrgId,
+        height: Option<Height>,
+    ) -> Result<(pb::NoGrantProof, BlockHeader), ClientError> {
+        let held = holding::key(patient, Holder::Organisation(organisation));
+        let (held, header) = self.state_proof(held, height).await?;
+        let height = Some(header.height);
+        let (everybody, _) = self.state_proof(holding::key(patient, Holder::Everybody), height).await?;
+        // Of the present: a record registered later was nobody's at the time.
+        let (listed, _) = self.state_proof(holding::record_key(patient, record), None).await?;
+        let proof =
+            pb::NoGrantProof { record: Some(listed), organisation: Some(held), everybody: Some(everybody) };
+        let header = self.trust().no_grant((patient, record), organisation, &proof)?;
+        Ok((proof, header))
     }
 }
 

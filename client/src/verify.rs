@@ -16,6 +16,8 @@ use epione_proto::{ConvertError, decode_body, v1 as pb};
 use epione_types::block::{HEADER_BYTES, HEADER_VERSION};
 use epione_types::codec::{self, CodecError};
 use epione_types::genesis::GenesisError;
+use epione_types::holding::{self, Holder, Holding};
+use epione_types::id::{OrgId, PatientId, RecordId};
 use epione_types::merkle::MerklePath;
 use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::sign::Zip215;
@@ -106,6 +108,14 @@ pub enum VerifyError {
     /// Sound, but about another key or height than was asked for.
     #[error("proof is about another key or height than was asked for")]
     OtherSubject,
+    /// Sound, but it shows that there may have been a permit in force.
+    #[error("{permits} permits were at hand at height {height}, and not all of them past their end")]
+    Held {
+        /// How many.
+        permits: u32,
+        /// The height.
+        height: Height,
+    },
     /// The proof of expiry is about another chain's transaction.
     #[error("transaction is for another chain")]
     OtherChain,
@@ -199,6 +209,52 @@ impl Trust {
         let path = StateProof::try_from(present("proof", proof.proof.as_ref())?.clone())?;
         path.verify(&header.state_root, &proof.key, proof.value.as_deref())?;
         Ok((proof.value.clone(), header))
+    }
+
+    /// Proves that an organisation held no permit in force for a patient's record; the header under which it held none.
+    ///
+    /// # Errors
+    /// [`VerifyError::Held`] if it may have held one; every other [`VerifyError`] if nothing is proven.
+    pub fn no_grant(
+        &self,
+        (patient, record): (PatientId, RecordId),
+        organisation: OrgId,
+        proof: &pb::NoGrantProof,
+    ) -> Result<BlockHeader, VerifyError> {
+        let listed = self.value_of(&holding::record_key(patient, record), "record", proof.record.as_ref())?;
+        if listed.0.is_none() {
+            return Err(VerifyError::OtherSubject);
+        }
+        let none = |holder: Holder, field, proof: Option<&pb::StateValueProof>| {
+            let (value, header) = self.value_of(&holding::key(patient, holder), field, proof)?;
+            if let Some(bytes) = value {
+                let held: Holding = decode("holding", &bytes, Holding::BYTES_MAX)?;
+                if !held.is_over(header.timestamp) {
+                    return Err(VerifyError::Held { permits: held.permits, height: header.height });
+                }
+            }
+            Ok(header)
+        };
+        let organisation = Holder::Organisation(organisation);
+        let header = none(organisation, "organisation", proof.organisation.as_ref())?;
+        if none(Holder::Everybody, "everybody", proof.everybody.as_ref())? != header {
+            return Err(VerifyError::OtherSubject);
+        }
+        Ok(header)
+    }
+
+    /// What this key is proven to have held.
+    fn value_of(
+        &self,
+        key: &[u8],
+        field: &str,
+        proof: Option<&pb::StateValueProof>,
+    ) -> Result<(Option<bytes::Bytes>, BlockHeader), VerifyError> {
+        let proof = present(field, proof)?;
+        if proof.key != key {
+            return Err(VerifyError::OtherSubject);
+        }
+        self.value(proof)
     }
 
     /// Proves that the transaction with this body can never commit; the header under which its id is absent.

@@ -12,8 +12,10 @@ use epione_client::Trust;
 use epione_client::verify::{VerifyError, transaction_key};
 use epione_proto::convert::{bytes_of_header, bytes_of_validators};
 use epione_proto::v1 as pb;
+use epione_types::holding::{self, Holder, Holding};
+use epione_types::id::{OrgId, PatientId, RecordId, TimestampMs};
 use epione_types::state_proof::{Held, StateProofError};
-use epione_types::{BlockHeader, Epoch, Hash, Height};
+use epione_types::{BlockHeader, Epoch, Hash, Height, codec};
 use prost::Message;
 
 /// Flips one bit in each byte of an encoded proof in turn: whatever still decodes must be refused or show
@@ -181,6 +183,65 @@ fn presence_and_absence_are_proven() {
     for lie in [proof(b"grt/1", None), proof(b"grt/1", Some(b"denied")), proof(b"grt/2", Some(b"granted"))] {
         assert!(matches!(trust().value(&lie), Err(VerifyError::State(StateProofError::OtherValue(_)))));
     }
+}
+
+/// A proof about `key` in a state of one key, of a height.
+fn in_state(height: u64, (holds, value): (&[u8], &[u8]), key: Vec<u8>) -> pb::StateValueProof {
+    let (root, path) = lone_state(holds, value);
+    let header = BlockHeader { state_root: root, ..header(height, Hash([5; 32])) };
+    pb::StateValueProof {
+        value: (key == holds).then(|| value.to_vec().into()),
+        key: key.into(),
+        header: Some(certified(&header)),
+        proof: Some((&path).into()),
+    }
+}
+
+#[test]
+fn that_an_organisation_held_no_permit_is_proven() {
+    let (patient, record, organisation) = (PatientId([1; 16]), RecordId([2; 16]), OrgId([3; 16]));
+    let listed = holding::record_key(patient, record);
+    let held = holding::key(patient, Holder::Organisation(organisation));
+    let everybody = holding::key(patient, Holder::Everybody);
+    let proof = |organisation: pb::StateValueProof, everybody: pb::StateValueProof| pb::NoGrantProof {
+        record: Some(in_state(9, (&listed, b""), listed.clone())),
+        organisation: Some(organisation),
+        everybody: Some(everybody),
+    };
+    let absent = |height, key: &Vec<u8>| in_state(height, (b"cfg/chain", b"here"), key.clone());
+    let judge = |proof: &pb::NoGrantProof| trust().no_grant((patient, record), organisation, proof);
+    let none = proof(absent(7, &held), absent(7, &everybody));
+    assert_eq!(judge(&none).unwrap().height, Height(7));
+    no_flipped_bit_passes(&none, |proof| judge(proof), |header| header.height == Height(7));
+
+    // Permits that are over open nothing: their end is at or before the block's time.
+    let time = header(7, Hash::ZERO).timestamp;
+    let holds = |until| codec::encode(&Holding { permits: 2, until });
+    let with = |until: Option<TimestampMs>, key: &Vec<u8>| in_state(7, (key, &holds(until)), key.clone());
+    assert!(
+        judge(&proof(with(Some(time), &held), absent(7, &everybody))).is_err(),
+        "two states, two headers"
+    );
+    for until in [Some(time), Some(time.minus(1)), Some(time.plus(1)), None] {
+        // One state for both: the entry is one of them, and the other is absent beside it.
+        for (one, other, by_organisation) in [(&held, &everybody, true), (&everybody, &held, false)] {
+            let beside = in_state(7, (one, &holds(until)), other.clone());
+            let one = with(until, one);
+            let proof = if by_organisation { proof(one, beside) } else { proof(beside, one) };
+            let over = until.is_some_and(|until| until <= time);
+            let expected = VerifyError::Held { permits: 2, height: Height(7) };
+            assert_eq!(judge(&proof).map(|it| it.height), if over { Ok(Height(7)) } else { Err(expected) });
+        }
+    }
+
+    // Another height's absence for one of the two, a record that is not there, another one's proof, or none.
+    assert_eq!(judge(&proof(absent(7, &held), absent(8, &everybody))), Err(VerifyError::OtherSubject));
+    let unknown = pb::NoGrantProof { record: Some(absent(9, &listed)), ..none.clone() };
+    assert_eq!(judge(&unknown), Err(VerifyError::OtherSubject));
+    let other = holding::key(patient, Holder::Organisation(OrgId([4; 16])));
+    assert_eq!(judge(&proof(absent(7, &other), absent(7, &everybody))), Err(VerifyError::OtherSubject));
+    assert_eq!(judge(&proof(absent(7, &held), absent(7, &held))), Err(VerifyError::OtherSubject));
+    assert!(judge(&pb::NoGrantProof { everybody: None, ..none }).is_err());
 }
 
 #[test]

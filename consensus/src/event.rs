@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use epione_types::{BlockHeader, Certificate, Epoch, Hash, Height, TimestampMs, ValidatorIndex, View};
+use epione_types::{
+    BlockHeader, Certificate, Epoch, Hash, Height, NextEpoch, TimestampMs, ValidatorIndex, View,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,7 @@ use crate::guard::{self, Guard};
 use crate::message::{Kind, Message, SignedVote, Verified, VerifiedBlocks};
 use crate::payload::Payload;
 use crate::record::Record;
+use crate::replica::Config;
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -40,7 +43,12 @@ pub enum Event {
         valid: bool,
     },
     /// Answer to [`Effect::Deliver`]: executed and stored.
-    Executed(BlockHeader),
+    Executed {
+        /// The block.
+        header: BlockHeader,
+        /// The next epoch, if the ledger has decided it (R20).
+        next: Option<NextEpoch>,
+    },
     /// Fetched blocks.
     Blocks(VerifiedBlocks),
     /// What waits for the primary (R15).
@@ -79,6 +87,8 @@ pub enum Effect {
         /// View.
         view: View,
     },
+    /// The next epoch has begun: everything is by its validators and parameters now (R20).
+    Turned(Box<Config>),
     /// Ask these validators for a batch.
     FetchBatch {
         /// Slot.
@@ -234,6 +244,11 @@ pub enum Halt {
         /// Its height, zero for view changes.
         height: Height,
     },
+    /// The log was in an epoch that the ledger, executed again, does not decide.
+    OtherEpoch {
+        /// The epoch.
+        epoch: Epoch,
+    },
 }
 
 impl core::fmt::Display for Halt {
@@ -259,6 +274,10 @@ impl core::fmt::Display for Halt {
                     "batch {digest} was prepared by a quorum and is invalid here; compare binaries and parameters"
                 )
             }
+            Self::OtherEpoch { epoch } => write!(
+                f,
+                "the log was in epoch {epoch} with other validators than the ledger, executed again, decides; the store or the binary differs"
+            ),
             Self::Impersonated { what, height } => write!(
                 f,
                 "a {what:?} at height {height} signed with this validator's key is not in its log: a second copy runs, or the log lost votes; stop the copy, or take a new key"

@@ -49,6 +49,10 @@ guards! {
     MessageSignature,
     /// R5. Statements of another epoch are counted: certificates come about that nobody can verify.
     Epoch,
+    /// R20. Votes go on above the last height of the epoch: two sets of validators decide one height.
+    EpochEnds,
+    /// R20. That an epoch has begun is not logged: what was said in it is forgotten with a restart.
+    EpochLogged,
     /// R7, R18. Anybody proposes and opens views, not the primary alone.
     OnlyPrimary,
     /// R18. The NewView's list is not recomputed: its primary drops or replaces what may be committed.

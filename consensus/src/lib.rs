@@ -40,6 +40,7 @@ pub use payload::Payload;
 pub use record::{MAX_RECORD_BYTES, RECORD_VERSION, Record};
 pub use replica::{Config, Opening, Replica, RestoreError, Stored, Tip, Waiting};
 
+pub use epione_types::NextEpoch;
 use epione_types::{ValidatorIndex, ValidatorSet, View};
 
 use guard::Guard;

@@ -168,7 +168,7 @@ pub struct ViewChange {
     pub epoch: Epoch,
     /// The view asked for.
     pub view: View,
-    /// Of the highest certified height known; none for genesis.
+    /// Of the highest certified height known; none for the height at which the epoch begins, which all its validators know.
     pub certificate: Option<Certificate>,
     /// For heights in (c, c+W], ascending: the prepared certificate of the highest view.
     pub prepared: Vec<PreparedCertificate>,
@@ -177,10 +177,10 @@ pub struct ViewChange {
 }
 
 impl ViewChange {
-    /// c: the highest certified height it knows.
+    /// c: the highest certified height it knows, in an epoch that begins above `begin`.
     #[must_use]
-    pub fn certified(&self) -> Height {
-        self.certificate.as_ref().map_or(Height::ZERO, |certificate| certificate.height)
+    pub fn certified(&self, begin: Height) -> Height {
+        self.certificate.as_ref().map_or(begin, |certificate| certificate.height)
     }
 }
 
@@ -218,10 +218,10 @@ impl Body for NewView {
 }
 
 impl NewView {
-    /// Highest certificate among the view changes; none is genesis.
+    /// Height of the highest certificate among the view changes, in an epoch that begins above `begin`.
     #[must_use]
-    pub fn base(&self) -> Option<&Certificate> {
-        base_of(self.view_changes.iter().map(|change| &change.body))
+    pub fn base(&self, begin: Height) -> Height {
+        base_of(self.view_changes.iter().map(|change| &change.body)).map_or(begin, |one| one.height)
     }
 }
 
@@ -231,8 +231,11 @@ pub(crate) fn base_of<'a>(changes: impl Iterator<Item = &'a ViewChange>) -> Opti
 }
 
 /// The list that follows from view changes (R18): everybody recomputes it.
-pub(crate) fn carried<'a>(changes: impl Iterator<Item = &'a ViewChange> + Clone) -> Vec<(Height, Hash)> {
-    let base = base_of(changes.clone()).map_or(Height::ZERO, |certificate| certificate.height);
+pub(crate) fn carried<'a>(
+    begin: Height,
+    changes: impl Iterator<Item = &'a ViewChange> + Clone,
+) -> Vec<(Height, Hash)> {
+    let base = base_of(changes.clone()).map_or(begin, |certificate| certificate.height);
     let prepared = || changes.clone().flat_map(|change| &change.prepared).filter(|one| one.height() > base);
     let Some(top) = prepared().map(PreparedCertificate::height).max() else { return Vec::new() };
     (base.next().0..=top.0)
@@ -353,6 +356,21 @@ pub(crate) enum Input {
     Status(Box<Signed<Status>>),
 }
 
+impl Input {
+    /// The epoch whose validators it was verified among; a batch is vouched for by its digest alone.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        Some(match self {
+            Self::Vote(vote) | Self::Proposal(vote, _) => vote.vote.epoch,
+            Self::Batch(_) => return None,
+            Self::Commits(certificate) => certificate.epoch,
+            Self::Certificate(certificate) => certificate.epoch,
+            Self::ViewChange(change) => change.body.epoch,
+            Self::NewView(new_view) => new_view.body.epoch,
+            Self::Status(status) => status.body.epoch,
+        })
+    }
+}
+
 /// Why a message is not let in. Counted by peer; an invalid signature leads to disconnection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
@@ -383,6 +401,8 @@ pub struct Verifying<'a, V> {
     pub chain: ChainId,
     /// The epoch's set.
     pub set: &'a ValidatorSet,
+    /// Last height of the epoch before.
+    pub begin: Height,
     /// The one predicate (R29).
     pub verifier: &'a V,
 }
@@ -476,6 +496,7 @@ impl<V: Verifier> Verifying<'_, V> {
         if vote.vote.kind != Kind::PrePrepare {
             return Err(Rejected::Malformed("not a PrePrepare"));
         }
+        self.epoch(vote.vote.epoch)?; // who is primary depends on it: another epoch's is no offence
         self.primary(vote.from, vote.vote.view)?;
         self.vote(vote)
     }
@@ -536,7 +557,7 @@ impl<V: Verifier> Verifying<'_, V> {
         if let Some(certificate) = &body.certificate {
             self.certificate(certificate)?;
         }
-        let certified = body.certified();
+        let certified = body.certified(self.begin);
         let window = self.set.params.window;
         if !body.prepared.is_sorted_by(|a, b| a.height() < b.height()) {
             return Err(Rejected::Malformed("prepared certificates are not in ascending order"));
@@ -564,6 +585,7 @@ impl<V: Verifier> Verifying<'_, V> {
 
     fn new_view(&self, new_view: &Signed<NewView>) -> Result<(), Rejected> {
         let body = &new_view.body;
+        self.epoch(body.epoch)?; // how many are needed depends on it
         // Cheap bounds before q view changes' worth of signatures (R18).
         if body.view_changes.len() != crate::quorum(self.set)
             || body.pre_prepares.len() as u64 > self.set.params.window

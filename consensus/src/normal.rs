@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use epione_types::{Batch, BlockHeader, Certificate, Hash, Height, View};
+use epione_types::{Batch, BlockHeader, Certificate, Hash, Height, NextEpoch, View};
 
 use crate::event::{Alarm, Effect, Halt, Misbehavior, Step};
 use crate::guard::{self, Guard};
@@ -376,11 +376,12 @@ impl Replica {
         }
     }
 
-    pub(crate) fn on_executed(&mut self, header: &BlockHeader, step: &mut Step) {
+    pub(crate) fn on_executed(&mut self, header: &BlockHeader, next: Option<NextEpoch>, step: &mut Step) {
         let tip = Tip::of(header);
         if tip.height != self.executed.height.next() {
             return; // an answer for a closed height changes nothing
         }
+        self.learn(next);
         self.executed = tip;
         self.delivered = self.delivered.max(tip.height);
         if tip.height <= self.low {
@@ -409,6 +410,7 @@ impl Replica {
         }
         // Below a certificate that is already here a Seal adds nothing.
         if self.halted.is_none()
+            && self.config.is_member()
             && self.pending_certificate.as_ref().is_none_or(|one| one.height < tip.height)
         {
             self.seal(tip, step);
@@ -507,6 +509,7 @@ impl Replica {
         self.closed.retain(|height, _| *height > floor);
         self.batches.retain(|_, held| held.height > height);
         self.wanted.retain(|_, want| want.height > height);
+        self.turn(step);
         // What waited just above the window is inside it now.
         self.advance_all(step);
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use epione_types::codec::{self, CodecError};
-use epione_types::{Certificate, ChainId, Epoch, Hash, Height, PublicKey};
+use epione_types::{Certificate, ChainId, Epoch, Hash, Height, PublicKey, ValidatorSet};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Halt;
@@ -54,6 +54,13 @@ pub enum Record {
     Entered(Signed<NewView>),
     /// Voting has stopped, over restarts too; only a repair ends it.
     Halted(Halt),
+    /// Before anything is said in an epoch above 0: it begins in view 0, above `after` (R20).
+    Epoch {
+        /// b: the last height of the epoch before.
+        after: Height,
+        /// Its validators and parameters.
+        set: ValidatorSet,
+    },
 }
 
 impl Record {
@@ -71,7 +78,26 @@ impl Record {
             Self::Sealed { .. } => guard::holds(Guard::SealedLogged),
             Self::Asked(_) => guard::holds(Guard::AskedLogged),
             Self::Entered(_) => guard::holds(Guard::EnteredLogged),
+            Self::Epoch { .. } => guard::holds(Guard::EpochLogged),
             Self::Born { .. } | Self::Batch { .. } | Self::Certified(_) | Self::Halted(_) => true,
+        }
+    }
+
+    /// The epoch that it begins, if it does.
+    pub(crate) const fn begins(&self) -> Option<Epoch> {
+        if let Self::Epoch { set, .. } = self { Some(set.epoch) } else { None }
+    }
+
+    /// The epoch whose votes it is about, if it is about votes.
+    pub(crate) const fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Accepted(vote) => Some(vote.vote.epoch),
+            Self::Prepared(certificate) => Some(certificate.pre_prepare.vote.epoch),
+            Self::Sealed { epoch, .. } => Some(*epoch),
+            Self::Certified(certificate) => Some(certificate.epoch),
+            Self::Asked(change) => Some(change.body.epoch),
+            Self::Entered(new_view) => Some(new_view.body.epoch),
+            Self::Born { .. } | Self::Batch { .. } | Self::Halted(_) | Self::Epoch { .. } => None,
         }
     }
 

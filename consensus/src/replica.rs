@@ -3,12 +3,12 @@
 //! Every change of durable state goes through [`Replica::apply`], in live running and in replay, so a restart
 //! cannot disagree with the past (R4). Handlers live in `normal`, `view_change`, `timers` and `sync`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Signer, TimestampMs, ValidatorIndex,
-    ValidatorSet, View,
+    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, NextEpoch, PublicKey, Signer, TimestampMs,
+    ValidatorIndex, ValidatorSet, View,
 };
 
 use crate::event::{Alarm, Effect, Event, Evidence, Halt, Step};
@@ -27,8 +27,28 @@ pub struct Config {
     pub chain: ChainId,
     /// Validators and parameters of the epoch in force.
     pub set: ValidatorSet,
-    /// This replica's place in the set.
+    /// Last height of the epoch before; 0 in epoch 0.
+    pub begin: Height,
+    /// This replica's place in the set; [`Config::OUTSIDE`] if it only follows.
     pub me: ValidatorIndex,
+}
+
+impl Config {
+    /// The place of one who is no validator: it executes and verifies like all, and never says a word.
+    pub const OUTSIDE: ValidatorIndex = ValidatorIndex(u16::MAX);
+
+    /// In this epoch, as whoever has this voting key.
+    #[must_use]
+    pub fn new(chain: ChainId, set: ValidatorSet, begin: Height, key: &PublicKey) -> Self {
+        let me = set.index_of(key).unwrap_or(Self::OUTSIDE);
+        Self { chain, set, begin, me }
+    }
+
+    /// Is it a validator of this epoch?
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.set.get(self.me).is_some()
+    }
 }
 
 /// The store's tip: the highest executed block.
@@ -53,13 +73,15 @@ pub struct Stored {
     pub tip: Tip,
     /// Executed blocks above the certificate, ascending up to the tip.
     pub above: Vec<Tip>,
+    /// The next epoch, if it is decided.
+    pub next: Option<NextEpoch>,
 }
 
 impl Stored {
     /// A store that holds genesis only.
     #[must_use]
     pub const fn genesis(chain: ChainId, timestamp: TimestampMs) -> Self {
-        Self { certificate: None, tip: Tip::genesis(chain, timestamp), above: Vec::new() }
+        Self { certificate: None, tip: Tip::genesis(chain, timestamp), above: Vec::new(), next: None }
     }
 }
 
@@ -167,6 +189,10 @@ pub struct Waiting {
 #[derive(Clone)]
 pub struct Replica {
     pub(crate) config: Config,
+    /// The next epoch, if the ledger has decided it.
+    pub(crate) next: Option<NextEpoch>,
+    /// What a log holds of later epochs than the store has reached: applied when each begins (R4).
+    later: VecDeque<Record>,
     pub(crate) signer: Arc<dyn Signer + Send + Sync>,
     pub(crate) quorum: usize,
     pub(crate) faults: usize,
@@ -263,7 +289,13 @@ impl Replica {
         }
         replica.settle_low(&stored);
         for (index, record) in records {
-            if guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
+            let ahead = record.begins().is_some_and(|epoch| epoch > replica.config.set.epoch);
+            if ahead && replica.later.iter().any(|later| later.begins() >= record.begins()) {
+                continue; // a trimmed log says again in which epoch it is
+            }
+            if ahead || !replica.later.is_empty() {
+                replica.later.push_back(record);
+            } else if guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
                 return Err(RestoreError::Contradiction { index });
             }
         }
@@ -279,13 +311,15 @@ impl Replica {
             quorum: crate::quorum(&config.set),
             faults: config.set.faults(),
             window: config.set.params.window,
+            next: None,
+            later: VecDeque::new(),
             view: View::ZERO,
             asked: View::ZERO,
             previous: View::ZERO,
             new_view: None,
-            base: Height::ZERO,
+            base: config.begin,
             listed: BTreeMap::new(),
-            proposed: Height::ZERO,
+            proposed: config.begin,
             low: Height::ZERO,
             low_certificate: None,
             executed: tip,
@@ -310,6 +344,7 @@ impl Replica {
     /// from the log, as far as there is no gap, and everything of one's own is said again (R4, R22).
     fn resume(&mut self, stored: Stored, step: &mut Step) {
         self.settle_low(&stored);
+        self.learn(stored.next);
         if let Some(halt) = self.halted.clone() {
             step.effects.push(Effect::Halt(halt));
         }
@@ -322,6 +357,7 @@ impl Replica {
         if let Some(certificate) = self.pending_certificate.take() {
             self.adopt(certificate, step);
         }
+        self.turn(step);
         self.deliver_ready(step); // R4: what was sealed, before anything else
         self.own_messages(step);
         self.advance_all(step);
@@ -339,6 +375,52 @@ impl Replica {
         }
     }
 
+    /// What the ledger has decided about the next epoch, as executing says it after every block (R20).
+    pub(crate) fn learn(&mut self, next: Option<NextEpoch>) {
+        // Told again when old blocks are executed again: what has begun is in force.
+        self.next = next.filter(|next| next.set.epoch > self.config.set.epoch);
+    }
+
+    /// The next epoch begins once its last height is certified and executed here: nothing above can have been accepted, so
+    /// it begins in view 0 without a NewView (R20).
+    pub(crate) fn turn(&mut self, step: &mut Step) {
+        while self.halted.is_none()
+            && let Some(NextEpoch { after, set }) = self.next.take_if(|next| next.after <= self.low)
+        {
+            let epoch = set.epoch;
+            let begins = Record::Epoch { after, set };
+            match self.later.pop_front() {
+                None => self.record(begins, step),
+                // The log was in this epoch before: what it holds of it binds as before the restart.
+                Some(logged) if logged == begins => self.reach(&logged, step),
+                Some(_) => {
+                    let halt = Halt::OtherEpoch { epoch };
+                    return self.halt(halt, step);
+                }
+            }
+            self.timers.turned(&self.config.set.params);
+            step.effects.push(Effect::Turned(Box::new(self.config.clone())));
+            step.effects.push(Effect::Entered { epoch, view: self.view });
+            if self.later.front().is_none_or(|record| record.begins().is_none()) {
+                self.own_messages(step);
+            }
+        }
+    }
+
+    /// Applies what a log holds of one epoch, from its beginning up to the next one's.
+    fn reach(&mut self, begins: &Record, step: &mut Step) {
+        let mut sound = self.apply(begins);
+        while sound && let Some(record) = self.later.pop_front_if(|record| record.begins().is_none()) {
+            sound = self.apply(&record);
+        }
+        if !sound {
+            return self.halt(Halt::OtherEpoch { epoch: self.config.set.epoch }, step);
+        }
+        if let Some(certificate) = self.pending_certificate.take() {
+            self.adopt(certificate, step);
+        }
+    }
+
     /// The one entrance. Pure: same state and event, same step.
     pub fn on(&mut self, event: Event) -> Step {
         let mut step = Step::default();
@@ -347,7 +429,7 @@ impl Replica {
             Event::Message(Verified(input)) => self.on_input(input, &mut step),
             Event::Propose { view, height, payload } => self.on_propose(view, height, payload, &mut step),
             Event::Validated { digest, valid } => self.on_validated(digest, valid, &mut step),
-            Event::Executed(header) => self.on_executed(&header, &mut step),
+            Event::Executed { header, next } => self.on_executed(&header, next, &mut step),
             Event::Blocks(blocks) => self.on_blocks(blocks, &mut step),
             Event::Waiting { oldest, deadline } => self.timers.waiting(oldest, deadline),
             Event::Connected(peer) => self.on_connected(peer, &mut step),
@@ -358,6 +440,10 @@ impl Replica {
     fn on_input(&mut self, input: Input, step: &mut Step) {
         if self.timers.clock == TimestampMs::ZERO {
             return; // without a clock no stamp can be judged; whatever is lost comes again (R22)
+        }
+        // Verified among another epoch's validators it says nothing among these (R20).
+        if input.epoch().is_some_and(|epoch| epoch != self.config.set.epoch) && guard::holds(Guard::Epoch) {
+            return;
         }
         match input {
             Input::Vote(vote) => match vote.vote.kind {
@@ -388,8 +474,20 @@ impl Replica {
 
     /// What a record means for the state. False if it contradicts what is there.
     fn apply(&mut self, record: &Record) -> bool {
+        match record.epoch() {
+            // Of an epoch that the store has left: everything it bound is certified and executed (R20).
+            Some(epoch) if epoch < self.config.set.epoch => return true,
+            Some(epoch) if epoch > self.config.set.epoch => return false,
+            Some(_) | None => {}
+        }
         match record {
             Record::Born { .. } => true,
+            Record::Epoch { after, set } => {
+                if set.epoch > self.config.set.epoch {
+                    self.enter_epoch(*after, set);
+                }
+                true
+            }
             Record::Batch { height, bytes } => {
                 let Ok(payload) = Payload::decode(bytes.clone(), &self.config.set.params) else {
                     return false;
@@ -472,7 +570,7 @@ impl Replica {
                 self.previous = self.view;
                 self.view = new_view.body.view;
                 self.asked = new_view.body.view;
-                self.base = new_view.body.base().map_or(Height::ZERO, |certificate| certificate.height);
+                self.base = new_view.body.base(self.config.begin);
                 self.listed =
                     new_view.body.pre_prepares.iter().map(|vote| (vote.vote.height, *vote)).collect();
                 self.proposed = self.listed.keys().next_back().copied().unwrap_or(self.base);
@@ -488,6 +586,17 @@ impl Replica {
                 true
             }
         }
+    }
+
+    /// Everything above `after` is empty, and view 0 of the new epoch is entered. Of the old one stays what is certified.
+    fn enter_epoch(&mut self, after: Height, set: &ValidatorSet) {
+        let config = Config::new(self.config.chain, set.clone(), after, &self.signer.public_key());
+        let fresh = Self::new(config, self.signer.clone(), self.executed);
+        let old = core::mem::replace(self, fresh);
+        let Self { low, low_certificate, delivered, later, timers, halted, fetching, .. } = old;
+        (self.low, self.low_certificate, self.delivered) = (low, low_certificate, delivered);
+        (self.later, self.timers, self.halted) = (later, timers, halted);
+        self.fetching = fetching.of_another_epoch();
     }
 
     /// Votes of views that no longer count are dropped, and with them what only they needed (R28).
@@ -517,6 +626,9 @@ impl Replica {
             key: self.signer.public_key(),
             chain: self.config.chain,
         }];
+        if self.config.set.epoch > Epoch::ZERO {
+            records.push(Record::Epoch { after: self.config.begin, set: self.config.set.clone() });
+        }
         records.extend(self.new_view.as_ref().map(|new_view| Record::Entered((**new_view).clone())));
         if self.asked > self.view {
             let own = self.view_changes.get(&self.config.me);
@@ -537,7 +649,8 @@ impl Replica {
                 records.push(Record::Sealed { epoch, height: *height, digest, header_hash });
             }
         }
-        records.extend(self.low_certificate.clone().map(Record::Certified));
+        records.extend(self.own_certificate().cloned().map(Record::Certified));
+        records.extend(self.later.iter().cloned());
         records.extend(self.halted.clone().map(Record::Halted));
         records
     }
@@ -563,18 +676,30 @@ impl Replica {
 
     /// Votes go on in the entered view only until a higher one was asked for (R17), and never when halted.
     pub(crate) fn voting(&self) -> bool {
-        self.halted.is_none() && (self.asked == self.view || !guard::holds(Guard::VotingEnds))
+        let here = self.asked == self.view || !guard::holds(Guard::VotingEnds);
+        here && self.halted.is_none() && self.config.is_member()
+    }
+
+    /// The last height of this epoch, if that is decided (R20).
+    pub(crate) fn end(&self) -> Height {
+        let next = self.next.as_ref().filter(|_| guard::holds(Guard::EpochEnds));
+        next.map_or(Height(u64::MAX), |next| next.after)
+    }
+
+    /// The highest certificate of this epoch: the one before has others to vouch for it.
+    pub(crate) fn own_certificate(&self) -> Option<&Certificate> {
+        self.low_certificate.as_ref().filter(|one| one.epoch == self.config.set.epoch)
     }
 
     pub(crate) fn in_window(&self, height: Height) -> bool {
         let below_top = height <= self.low.plus(self.window) || !guard::holds(Guard::Window);
-        height > self.low && below_top // R2
+        height > self.low && below_top && height <= self.end() // R2, R20
     }
 
     pub(crate) fn kept_height(&self, height: Height) -> bool {
         let below_top =
             height <= self.low.plus(self.window.saturating_mul(2)) || !guard::holds(Guard::KeptHeights);
-        height > self.low && below_top // R2
+        height > self.low && below_top && height <= self.end() // R2, R20
     }
 
     pub(crate) fn kept_views(&self) -> BTreeSet<View> {

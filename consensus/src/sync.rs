@@ -32,6 +32,13 @@ pub(crate) struct Fetching {
     answered: BTreeMap<ValidatorIndex, u64>,
 }
 
+impl Fetching {
+    /// Peers have other places now; whose turn it is goes on.
+    pub(crate) fn of_another_epoch(self) -> Self {
+        Self { turn: self.turn, ..Self::default() }
+    }
+}
+
 fn bits(tally: &Tally) -> u128 {
     tally.keys().fold(0, |bits, who| bits | bit(*who))
 }
@@ -69,13 +76,12 @@ impl Replica {
 
     /// A certificate above what is delivered, and no way there by votes at hand: fetch blocks (R23).
     pub(crate) fn catch_up(&mut self, step: &mut Step) {
-        let Some(to) = self.pending_certificate.as_ref().map(|one| one.height) else { return };
-        let from = self.delivered.next();
+        let Some((from, to)) = self.worth_asking() else { return };
         let by_votes = self
             .slots
             .get(&from)
             .and_then(|slot| slot.ordered.as_ref())
-            .is_some_and(|one| self.batches.contains_key(&one.digest));
+            .is_some_and(|one| from > self.delivered && self.batches.contains_key(&one.digest));
         // Blocks are not fetched faster than they are executed.
         let backlog = self.delivered.0.saturating_sub(self.executed.height.0);
         if to < from || by_votes || self.halted.is_some() || backlog > self.window.saturating_mul(2) {
@@ -96,6 +102,16 @@ impl Replica {
         if let Some(peer) = peers.get(at) {
             step.effects.push(Effect::FetchBlocks { from, to, peer: *peer });
         }
+    }
+
+    /// Which blocks are worth asking for. Nobody tells one who is no validator what there is: it asks, for what it has
+    /// executed without a certificate too (R20).
+    fn worth_asking(&self) -> Option<(Height, Height)> {
+        if let Some(certificate) = &self.pending_certificate {
+            return Some((self.delivered.next(), certificate.height));
+        }
+        let asks = !self.config.is_member() && self.delivered == self.executed.height;
+        asks.then(|| (self.low.next(), self.low.plus(self.window).min(self.end())))
     }
 
     /// Fetched blocks: executed in order on top of the tip; each header is compared after execution.
@@ -127,12 +143,15 @@ impl Replica {
 
     pub(crate) fn on_connected(&mut self, peer: ValidatorIndex, step: &mut Step) {
         self.fetching.answered.remove(&peer);
+        if !self.config.is_member() {
+            return;
+        }
         let status = self.status();
         step.effects.push(Effect::Send(peer, status));
     }
 
     pub(crate) fn broadcast_status(&self, step: &mut Step) {
-        if self.others().next().is_some() {
+        if self.others().next().is_some() && self.config.is_member() {
             Self::broadcast(self.status(), step);
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct Timers {
     busy: bool,
     /// This view was suspected already.
     suspected: bool,
+    /// What is delivered while the end of the epoch is to be reached, and since when.
+    filling: Option<(Height, u64)>,
     /// When the last empty batch was accepted or made.
     last_empty: Option<u64>,
     /// The stamp of the last empty batch that was accepted.
@@ -73,6 +75,7 @@ impl Timers {
             deadline_since: None,
             busy: false,
             suspected: false,
+            filling: None,
             last_empty: None,
             last_empty_stamp: None,
             last_status: 0,
@@ -132,6 +135,12 @@ impl Timers {
         self.last_empty_stamp = None;
     }
 
+    /// Another epoch, with its own parameters and places: what was learned of the old one's validators is over (R20).
+    pub(crate) fn turned(&mut self, params: &Params) {
+        let Self { now, clock, oldest, deadline, last_status, .. } = *self;
+        *self = Self { now, clock, oldest, deadline, last_status, entered: now, ..Self::new(params) };
+    }
+
     /// Halves per W heights certified without a failed view (R16).
     pub(crate) fn certified(&mut self, heights: u64, window: u64) {
         self.certified = self.certified.saturating_add(heights);
@@ -150,6 +159,7 @@ impl Replica {
         self.timers.now = now.max(self.timers.now);
         self.timers.clock = clock;
         self.window_alarm(step);
+        self.fill_up(step);
         if self.asked > self.view {
             self.view_change_timer(step);
         } else {
@@ -190,6 +200,7 @@ impl Replica {
         });
         self.move_time(step);
         if (slot_due || request_due)
+            && self.config.is_member()
             && !self.timers.suspected
             && self.others().next().is_some()
             && self.halted.is_none()
@@ -237,7 +248,25 @@ impl Replica {
         }
         // Time is allowed its interval before the primary is late with it.
         let time = self.timers.deadline_since.map(|since| since.saturating_add(self.timers.interval));
-        self.timers.oldest.into_iter().chain(time).min()
+        self.timers.oldest.into_iter().chain(time).chain(self.filling_since()).min()
+    }
+
+    /// Since when the primary owes the next height on the way to the end of the epoch (R20).
+    fn filling_since(&mut self) -> Option<u64> {
+        if self.next.is_none() {
+            self.timers.filling = None;
+        } else if self.timers.filling.is_none_or(|(height, _)| height != self.delivered) {
+            self.timers.filling = Some((self.delivered, self.timers.now));
+        }
+        self.timers.filling.map(|(_, since)| since)
+    }
+
+    /// The primary orders empty batches up to the end of the epoch, unpaced: nothing above may be accepted before (R20).
+    fn fill_up(&mut self, step: &mut Step) {
+        let due = self.next.is_some() && self.timers.oldest.is_none();
+        if due && self.opening().is_some_and(|opening| opening.idle) {
+            self.propose_empty(step);
+        }
     }
 
     /// The primary lets time pass while something waits for it and there is no work (R11).
@@ -263,11 +292,25 @@ impl Replica {
         // By stamps: two honest ones may well arrive together after a partition.
         let last = self.timers.last_empty_stamp.replace(stamp);
         self.timers.last_empty = Some(self.timers.now);
-        let flood = last.is_some_and(|last| stamp.0.saturating_sub(last.0) < self.timers.interval / 2);
+        let soon = last.is_some_and(|last| stamp.0.saturating_sub(last.0) < self.timers.interval / 2);
+        let flood = soon && !self.may_be_filling(height);
         if flood && !self.timers.suspected {
             self.timers.suspected = true;
             self.suspect(step);
         }
+    }
+
+    /// Towards the end of an epoch empty batches are due at once (R20): that is known to whoever has executed the decision,
+    /// and what is ordered below and not executed may be one, unless it is empty.
+    fn may_be_filling(&self, height: Height) -> bool {
+        let mut below = (self.executed.height.next().0..height.0).map(Height);
+        let empty = |height: Height| {
+            let votes = self.slots.get(&height).and_then(|slot| slot.views.get(&self.view));
+            let digest = votes.and_then(|votes| votes.pre_prepare).map(|vote| vote.vote.digest);
+            let held = digest.and_then(|digest| self.batches.get(&digest));
+            held.is_some_and(|held| held.payload.batch().txs().is_empty())
+        };
+        self.next.is_some() || !below.all(empty)
     }
 
     /// The window is full for want of Seals: say who is missing; views do not change (R13).

@@ -95,7 +95,7 @@ impl Replica {
 
     /// Asks for a higher view when f+1 validators say so: at least one of them is correct (R14).
     pub(crate) fn try_leave(&mut self, step: &mut Step) {
-        if self.halted.is_some() {
+        if self.halted.is_some() || !self.config.is_member() {
             return;
         }
         let current = self.asked;
@@ -131,7 +131,7 @@ impl Replica {
         proof: Vec<Message>,
         step: &mut Step,
     ) {
-        if self.halted.is_some() || view != self.asked {
+        if self.halted.is_some() || view != self.asked || !self.config.is_member() {
             return;
         }
         Self::alarm(Alarm::FaultyPrimary { view, what }, step);
@@ -145,7 +145,7 @@ impl Replica {
     pub(crate) fn ask(&mut self, view: View, step: &mut Step) {
         let left = self.asked;
         let certificate = self.highest_certificate();
-        let certified = certificate.as_ref().map_or(Height::ZERO, |one| one.height);
+        let certified = certificate.as_ref().map_or(self.config.begin, |one| one.height);
         let top = certified.plus(self.window);
         let prepared = self
             .slots
@@ -168,7 +168,7 @@ impl Replica {
     }
 
     fn highest_certificate(&self) -> Option<epione_types::Certificate> {
-        self.pending_certificate.clone().or_else(|| self.low_certificate.clone())
+        self.pending_certificate.as_ref().or_else(|| self.own_certificate()).cloned()
     }
 
     /// How many validators ask for the view asked for, or a higher one (R16).
@@ -195,7 +195,7 @@ impl Replica {
         if changes.len() < self.quorum {
             return;
         }
-        let list = carried(changes.iter().map(|change| &change.body));
+        let list = carried(self.config.begin, changes.iter().map(|change| &change.body));
         let pre_prepares = list
             .into_iter()
             .map(|(height, digest)| self.own_vote(Kind::PrePrepare, view, height, digest))
@@ -221,11 +221,14 @@ impl Replica {
         if known || self.halted.is_some() || !self.believable(body.view) {
             return; // the first valid NewView of a view is the one (R19)
         }
-        let list = carried(body.view_changes.iter().map(|change| &change.body));
+        let list = carried(self.config.begin, body.view_changes.iter().map(|change| &change.body));
         let offered = body.pre_prepares.iter().map(|vote| (vote.vote.height, vote.vote.digest));
         if !offered.eq(list.iter().copied()) && guard::holds(Guard::NewViewList) {
             // Everybody recomputes it; another list is proof against the primary (R18). Ask for the view after.
             Self::alarm(Alarm::FaultyPrimary { view: body.view, what: Misbehavior::NewViewList }, step);
+            if !self.config.is_member() {
+                return;
+            }
             Self::broadcast(Message::NewView(Box::new(new_view.clone())), step);
             return self.ask(body.view.next(), step);
         }
@@ -243,7 +246,7 @@ impl Replica {
     /// What is ordered here in a lower view, above the base, was prepared by f+1 correct replicas: it must be carried
     /// over (R31). What was ordered in a higher view says nothing about a NewView that comes late.
     fn against_ordered(&self, body: &NewView, list: &[(Height, epione_types::Hash)]) -> Option<Halt> {
-        let base = body.base().map_or(Height::ZERO, |certificate| certificate.height);
+        let base = body.base(self.config.begin);
         let open = self.slots.iter().filter_map(|(height, slot)| {
             slot.ordered.as_ref().map(|ordered| (*height, ordered.view, ordered.digest))
         });

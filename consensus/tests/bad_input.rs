@@ -33,7 +33,7 @@ fn honest(cluster: &Cluster) -> Forge<'_> {
 }
 
 fn gate(cluster: &Cluster) -> Verifying<'_, FakeVerifier> {
-    Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier }
+    Verifying { chain: cluster.chain_id, set: &cluster.set, begin: Height::ZERO, verifier: &FakeVerifier }
 }
 
 fn payload(cluster: &mut Cluster) -> Arc<Payload> {

@@ -39,8 +39,9 @@ variants!(KINDS, kind_name, Kind: PrePrepare, Prepare, Commit, Seal, Suspect);
 variants!(MESSAGES, message_name, Message:
     Vote, Proposal, Batch, Commits, Certificate, ViewChange, NewView, Status);
 variants!(RECORDS, record_name, Record:
-    Born, Batch, Accepted, Prepared, Sealed, Certified, Asked, Entered, Halted);
-variants!(HALTS, halt_name, Halt: Diverged, Replay, Conflict, InvalidPrepared, Impersonated);
+    Born, Batch, Accepted, Prepared, Sealed, Certified, Asked, Entered, Halted, Epoch);
+variants!(HALTS, halt_name, Halt: Diverged, Replay, Conflict, InvalidPrepared, Impersonated,
+    OtherEpoch);
 variants!(FOREIGN, foreign_name, Foreign: Vote, ViewChange, NewView);
 
 const CHAIN: ChainId = ChainId([0xcc; 32]);
@@ -260,7 +261,7 @@ fn messages() {
     all_shown(KINDS, spoken);
 
     let set = set();
-    let gate = Verifying { chain: CHAIN, set: &set, verifier: &Zip215 };
+    let gate = Verifying { chain: CHAIN, set: &set, begin: Height::ZERO, verifier: &Zip215 };
     let mut golden = Golden::new("messages.txt", "What validators send, and the answer with blocks");
     for (name, message) in samples {
         let bytes = message.encode();
@@ -287,6 +288,7 @@ fn records() {
         Halt::Conflict { height, mine, theirs },
         Halt::InvalidPrepared { digest: mine },
     ];
+    halts.push(Halt::OtherEpoch { epoch: Epoch(3) });
     halts.extend(foreign.map(|what| Halt::Impersonated { what, height }));
     all_shown(FOREIGN, foreign.iter().map(foreign_name));
     all_shown(HALTS, halts.iter().map(halt_name));
@@ -302,6 +304,7 @@ fn records() {
         Record::Asked(view_change(0)),
         Record::Entered(new_view()),
     ];
+    samples.push(Record::Epoch { after: height, set: ValidatorSet { epoch: Epoch(1), ..set() } });
     samples.extend(halts.into_iter().map(Record::Halted));
     all_shown(RECORDS, samples.iter().map(record_name));
 
@@ -322,7 +325,8 @@ fn records() {
             | Record::Sealed { .. }
             | Record::Certified(_)
             | Record::Asked(_)
-            | Record::Entered(_) => record_name(&record).to_owned(),
+            | Record::Entered(_)
+            | Record::Epoch { .. } => record_name(&record).to_owned(),
         };
         golden.line(&name, &bytes);
     }

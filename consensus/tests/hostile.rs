@@ -65,7 +65,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             let Ok(message) = Message::decode(&bytes, &cluster.set) else { return Ok(()) };
-            let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+            let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, begin: epione_types::Height::ZERO, verifier: &FakeVerifier };
             // A batch answers a request by digest, so any batch that decodes passes; it has another digest.
             let is_batch = matches!(message, Message::Batch(_));
             // A dropped batch of a proposal leaves a valid vote.
@@ -125,7 +125,12 @@ fn the_longest_honest_message_fits_the_limit() {
 #[test]
 fn relabelled_senders_are_refused() {
     let (cluster, messages) = traffic();
-    let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+    let gate = Verifying {
+        chain: cluster.chain_id,
+        set: &cluster.set,
+        begin: epione_types::Height::ZERO,
+        verifier: &FakeVerifier,
+    };
     for message in messages {
         let relabelled = match message {
             Message::Vote(mut vote) => {

@@ -153,6 +153,7 @@ fn r04_each_record_stands_before_what_depends_on_it() {
             Record::Asked(_) => "asked",
             Record::Entered(_) => "entered",
             Record::Halted(_) => "halted",
+            Record::Epoch { .. } => "epoch",
         })
         .collect();
     assert_eq!(kinds, ["born", "batch", "accepted", "prepared", "sealed", "certified"]);
@@ -200,7 +201,12 @@ fn r04_sealed_heights_above_a_gap_are_executed_again_once_it_is_closed() {
     }
     cluster.restart(3);
     assert_eq!(cluster.replica(3).tip().height, Height(0), "block 1 is not in its log");
-    let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+    let gate = Verifying {
+        chain: cluster.chain_id,
+        set: &cluster.set,
+        begin: Height::ZERO,
+        verifier: &FakeVerifier,
+    };
     let blocks = gate.blocks(first).unwrap();
     cluster.feed(3, Event::Blocks(blocks));
     assert_eq!(cluster.replica(3).tip().height, Height(2), "block 2 is, and nowhere else");
@@ -237,7 +243,7 @@ fn r05_votes_are_bound_to_chain_epoch_view_height_digest_and_kind() {
     let cluster = Cluster::new(4);
     let digest = Hash([7; 32]);
     let good = vote(&cluster, 1, Kind::Commit, 0, 1, digest);
-    let gate = |chain| Verifying { chain, set: &cluster.set, verifier: &FakeVerifier };
+    let gate = |chain| Verifying { chain, set: &cluster.set, begin: Height::ZERO, verifier: &FakeVerifier };
     assert!(gate(cluster.chain_id).message(Message::Vote(good)).is_ok());
     assert_eq!(gate(ChainId([1; 32])).message(Message::Vote(good)).unwrap_err(), Rejected::Signature);
     let changed = [
@@ -777,7 +783,7 @@ fn r19_nothing_is_accepted_at_or_below_the_base() {
     cluster.settle();
     // The base is the certificate of height 1, which 3 does not have yet.
     let changes: Vec<_> = (0..3).map(|i| change(&cluster, i, 1, Vec::new())).collect();
-    assert_eq!(changes[0].body.certified(), Height(1));
+    assert_eq!(changes[0].body.certified(Height::ZERO), Height(1));
     let message = new_view(&cluster, 1, changes, &[]);
     let forged = cluster.batch(1, "below the base");
     let below = proposal(&cluster, 1, 1, 1, &forged);
@@ -835,7 +841,12 @@ fn r23_fetched_blocks_are_verified_and_syncing_to_ones_own_height_changes_nothin
         cluster.settle();
     }
     let honest = cluster.blocks(0, Height(1), Height(3)).unwrap();
-    let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+    let gate = Verifying {
+        chain: cluster.chain_id,
+        set: &cluster.set,
+        begin: Height::ZERO,
+        verifier: &FakeVerifier,
+    };
     let mut swapped = honest.clone();
     swapped.blocks[1].batch = swapped.blocks[0].batch.clone();
     let mut unlinked = honest.clone();
@@ -991,7 +1002,7 @@ fn r29_votes_pass_the_one_predicate() {
         digest: Hash([1; 32]),
     };
     let good = body.sign(cluster.chain_id, v(1), &secret);
-    let gate = Verifying { chain: cluster.chain_id, set: &set, verifier: &Zip215 };
+    let gate = Verifying { chain: cluster.chain_id, set: &set, begin: Height::ZERO, verifier: &Zip215 };
     assert!(gate.message(Message::Vote(good)).is_ok());
     let mut bad = good;
     bad.signature.0[5] ^= 1;
@@ -1069,7 +1080,7 @@ fn stale_answers_change_nothing() {
     let header = cluster.nodes[1].chain[0].0.clone();
     let stale = cluster.batch(1, "stale");
     for event in [
-        Event::Executed(header),
+        Event::Executed { header: header, next: None },
         Event::Validated { digest: Hash([4; 32]), valid: false },
         Event::Propose { view: View(0), height: Height(1), payload: stale },
     ] {
@@ -1125,7 +1136,12 @@ fn a_certificate_needs_q_distinct_members() {
         header_hash,
         signatures,
     };
-    let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+    let gate = Verifying {
+        chain: cluster.chain_id,
+        set: &cluster.set,
+        begin: Height::ZERO,
+        verifier: &FakeVerifier,
+    };
     assert!(gate.certificate(&certificate([0, 1, 2].map(seal).into_iter().collect())).is_ok());
     assert_eq!(
         gate.certificate(&certificate([0, 1].map(seal).into_iter().collect())),
@@ -1258,7 +1274,12 @@ mod found {
             cluster.nodes[i].certificates.clear(); // nobody else serves
         }
         cluster.receive(3, top).unwrap();
-        let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+        let gate = Verifying {
+            chain: cluster.chain_id,
+            set: &cluster.set,
+            begin: Height::ZERO,
+            verifier: &FakeVerifier,
+        };
         let blocks = gate.blocks(chunk).unwrap();
         cluster.feed(3, Event::Blocks(blocks));
         cluster.nodes[3].slow = false;

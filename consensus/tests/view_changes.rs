@@ -211,7 +211,7 @@ fn restored(cluster: &Cluster, i: usize) -> Replica {
     let floor = certificate.as_ref().map_or(Height::ZERO, |one| one.height);
     let above =
         node.chain.iter().map(|(header, _)| Tip::of(header)).filter(|tip| tip.height > floor).collect();
-    let stored = Stored { certificate, tip: cluster.tip(i), above };
+    let stored = Stored { certificate, tip: cluster.tip(i), above, next: None };
     let (replica, step) =
         Replica::restore(cluster.config(i), cluster.signer(i), stored, node.disk.synced.clone()).unwrap();
     let _ = step.commit(&mut common::Disk::default()).unwrap();

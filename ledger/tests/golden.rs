@@ -156,6 +156,7 @@ fn append(chain: &Chain, batch: Vec<u8>, receipts: Vec<Receipt>, writes: StateWr
         receipts,
         writes,
         next_epoch_hash: Hash([7; 32]),
+        epoch_begins: None,
         log_position: height.0 * 10,
     };
     match chain.append(&block).unwrap() {

@@ -63,6 +63,7 @@ fn block(height: Height, parent: Hash) -> NewBlock {
         receipts: (0..TXS).map(receipt).collect(),
         writes: deleted.chain(written).collect(),
         next_epoch_hash: Hash([7; 32]),
+        epoch_begins: None,
         log_position: height.0 * 10,
     }
 }

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `genesis` | the agreed beginning, JSON | |
 //! | `data_dir` | ledger, consensus log, durable mempool; kept together, never shared, never copied while running | |
+//! | `join` | the organisation of a node that is not in the genesis (32 hex digits): it follows until it is voted in | none |
 //! | `keys.voting`, `keys.network` | key files (64 hex digits, mode 600); the voting key is never backed up (R25) | |
 //! | `grpc.listen` | address for clinics | |
 //! | `grpc.tls_cert`, `grpc.tls_key` | PEM files of its certificate chain and key | |
@@ -35,7 +36,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use epione_types::genesis::MAX_GENESIS_BYTES;
-use epione_types::{Genesis, PublicKey, SecretKey, Signer as _, ValidatorIndex};
+use epione_types::id::OrgId;
+use epione_types::{Genesis, PublicKey, SecretKey, Signer as _};
 use toml::{Table, Value};
 
 use crate::driver::Settings;
@@ -47,6 +49,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest certificate or key file, in bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// Most peers that can be listed.
+pub const PEERS_MAX: usize = 1_024;
 /// Connections of one address.
 const CONNECTIONS_PER_ADDRESS: u64 = 128;
 /// Inputs that wait for the driver.
@@ -81,8 +85,8 @@ pub struct Grpc {
 pub struct Config {
     /// The agreed beginning.
     pub genesis: Genesis,
-    /// This node's place in it.
-    pub me: ValidatorIndex,
+    /// Whose node it is.
+    pub organisation: OrgId,
     /// Everything that is stored.
     pub data_dir: PathBuf,
     /// The voting key's file.
@@ -137,7 +141,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("data_dir", &self.data_dir)
-            .field("me", &self.me)
+            .field("organisation", &self.organisation)
             .finish_non_exhaustive()
     }
 }
@@ -332,6 +336,12 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let operator_listen = listen_field(&mut operator, "address for operators", faults);
     operator.end(faults);
 
+    let join = top.text_opt("join", faults);
+    let join = join.and_then(|text| {
+        let parsed = text.parse::<OrgId>().map_err(|error| format!("{error}; write the organisation's id"));
+        faults.check("join", parsed)
+    });
+
     let mut network = top.section("network", faults);
     let network_listen = listen_field(&mut network, "address for validators", faults);
     let listed = peers_field(&mut network, faults);
@@ -381,10 +391,13 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     }
     let genesis = genesis?;
     let (voting_key, network_key) = (voting_key?, network_key?);
-    let me = own_place(&genesis, &voting_key, &network_key, faults);
+    let organisation = match join {
+        Some(organisation) => Some(organisation),
+        None => own_place(&genesis, &voting_key, &network_key, faults),
+    };
     let peers = peers_of(&genesis, &network_key, listed, faults);
     Some(Config {
-        me: me?,
+        organisation: organisation?,
         data_dir: data_dir?,
         voting_key_file: voting_key_file?,
         voting_key,
@@ -450,6 +463,10 @@ fn peers_field(network: &mut Section, faults: &mut Faults) -> Vec<Listed> {
             return Vec::new();
         }
     };
+    if list.len() > PEERS_MAX {
+        faults.add("network.peers", format!("has {} entries, at most {PEERS_MAX} are possible", list.len()));
+        return Vec::new();
+    }
     let mut listed = Vec::new();
     for (i, entry) in list.into_iter().enumerate() {
         let path = format!("network.peers[{i}]");
@@ -476,11 +493,11 @@ fn own_place(
     voting: &SecretKey,
     network: &SecretKey,
     faults: &mut Faults,
-) -> Option<ValidatorIndex> {
+) -> Option<OrgId> {
     let set = &genesis.validators;
     let Some(me) = set.index_of(&voting.public_key()) else {
         let text = format!(
-            "its public key {} is no validator's in the genesis: wrong key, or wrong genesis",
+            "its public key {} is no validator's in the genesis: wrong key, wrong genesis, or a node that joins (`join`)",
             voting.public_key()
         );
         faults.add("keys.voting", text);
@@ -495,29 +512,34 @@ fn own_place(
         );
         faults.add("keys.network", text);
     }
-    Some(me)
+    set.get(me).map(|validator| validator.organisation)
 }
 
-/// All other validators of the genesis, with the addresses that are listed.
+/// All other validators of the genesis, with the addresses that are listed, and who else is listed: the ledger says who
+/// validates now, and nodes that follow may be linked to, too.
 fn peers_of(genesis: &Genesis, own: &SecretKey, listed: Vec<Listed>, faults: &mut Faults) -> Vec<Peer> {
-    let validators = &genesis.validators.validators;
     let mut seen = BTreeSet::new();
     for (i, key, _) in &listed {
         let field = format!("network.peers[{i}].network_key");
         if *key == own.public_key() {
             faults.add(&field, "is this node's own: list only the others");
-        } else if validators.iter().all(|validator| validator.network_key != *key) {
-            faults.add(&field, format!("{key} is no validator's in the genesis"));
         } else if !seen.insert(*key) {
             faults.add(&field, format!("{key} is listed twice"));
         }
     }
-    let others = (0..).zip(validators).filter(|(_, validator)| validator.network_key != own.public_key());
+    let mut keys: Vec<PublicKey> = genesis.validators.validators.iter().map(|one| one.network_key).collect();
+    keys.extend(
+        listed
+            .iter()
+            .map(|(_, key, _)| *key)
+            .filter(|key| genesis.validators.validators.iter().all(|one| one.network_key != *key)),
+    );
+    let others = (0..).zip(keys).filter(|(_, key)| *key != own.public_key());
     others
-        .map(|(index, validator)| {
-            let found = listed.iter().find(|(_, key, _)| *key == validator.network_key);
+        .map(|(index, key)| {
+            let found = listed.iter().find(|(_, listed, _)| *listed == key);
             let address = found.and_then(|(_, _, address)| address.clone());
-            Peer { index: PeerIndex(index), key: validator.network_key.0, address }
+            Peer { index: PeerIndex(index), key: key.0, address }
         })
         .collect()
 }

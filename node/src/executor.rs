@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 
+use epione_chaincode::config::{self, Epoch, Epochs};
 use epione_chaincode::host::Entry;
 use epione_chaincode::{BlockContext, DecodedTx, State, StateError, execute_block};
 use epione_consensus::{Payload, Tip};
 use epione_ledger::chain::{Appended, Chain, ChainError, NewBlock};
-use epione_types::{BlockHeader, Hash, Height, Receipt, TimestampMs, TxId, ValidatorSet};
+use epione_types::{BlockHeader, Hash, Height, Receipt, TimestampMs, TxId};
 
 use crate::validate::{Checked, InvalidBatch, parse_vouched};
 
@@ -83,6 +84,8 @@ pub struct Written {
     pub receipts: Vec<Receipt>,
     /// When something in the state next waits for time (R11).
     pub deadline: Option<TimestampMs>,
+    /// Of which epoch it is, and what comes after.
+    pub epochs: Epochs,
 }
 
 /// The writer of one chain.
@@ -90,14 +93,13 @@ pub struct Written {
 pub struct Executor {
     chain: Arc<Chain>,
     state: ChainState,
-    set: ValidatorSet,
 }
 
 impl Executor {
     /// On an open chain, of which it is the only writer.
     #[must_use]
-    pub fn new(chain: Arc<Chain>, set: ValidatorSet) -> Self {
-        Self { state: ChainState(chain.clone()), chain, set }
+    pub fn new(chain: Arc<Chain>) -> Self {
+        Self { state: ChainState(chain.clone()), chain }
     }
 
     /// The chain.
@@ -132,21 +134,25 @@ impl Executor {
         let timestamp = payload.batch().sealed_time(head.timestamp);
         let context = BlockContext { height, timestamp, parent_timestamp: head.timestamp };
         let execution = execute_block(&self.state, &context, &decoded)?;
+        let epochs = execution.epochs;
+        let Epoch { set, begin } = &epochs.of;
+        let first = set.epoch > epione_types::Epoch::ZERO && height == begin.next();
         let block = NewBlock {
             height,
             parent: head.hash,
-            epoch: self.set.epoch,
+            epoch: set.epoch,
             timestamp,
             batch_digest: payload.digest(),
             batch: payload.bytes().clone(),
             receipts: execution.receipts,
             writes: execution.writes,
-            next_epoch_hash: self.set.hash(),
+            next_epoch_hash: epochs.after(height).hash(),
+            epoch_begins: first.then(|| set.clone()),
             log_position,
         };
         let (Appended::Stored(header) | Appended::AlreadyHave(header)) = self.chain.append(&block)?;
         let ids = decoded.iter().map(|tx| tx.id).collect();
-        Ok(Written { header, ids, receipts: block.receipts, deadline: execution.next_deadline })
+        Ok(Written { header, ids, receipts: block.receipts, deadline: execution.next_deadline, epochs })
     }
 
     /// A block that is here already: the same answer as the first time.
@@ -155,7 +161,7 @@ impl Executor {
         let header = header.ok_or(ExecuteError::Gap { height, head: self.chain.head().height })?;
         let receipts = self.chain.receipts(height)?.unwrap_or_default();
         let ids = receipts.iter().map(|receipt| receipt.tx_id).collect();
-        Ok(Written { header, ids, receipts, deadline: self.deadline()? })
+        Ok(Written { header, ids, receipts, deadline: self.deadline()?, epochs: self.epochs()? })
     }
 
     /// When something in the state next waits for time (R11).
@@ -164,5 +170,13 @@ impl Executor {
     /// The store failed.
     pub fn deadline(&self) -> Result<Option<TimestampMs>, ExecuteError> {
         Ok(epione_chaincode::next_deadline(&self.state)?)
+    }
+
+    /// What the state says of epochs after the head.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn epochs(&self) -> Result<Epochs, ExecuteError> {
+        Ok(config::epochs(&self.state)?)
     }
 }

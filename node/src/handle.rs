@@ -13,9 +13,11 @@
 use std::sync::Arc;
 
 use epione_ledger::chain::{Chain, ChainError, Head, Located};
+use epione_types::id::OrgId;
 use epione_types::state_proof::StateProof;
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId, ValidatorIndex,
+    BlockHeader, Certificate, ChainId, Epoch, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId,
+    ValidatorSet,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +74,19 @@ pub struct Finality {
     pub descendants: Vec<BlockHeader>,
     /// The certificate.
     pub certificate: Certificate,
+    /// How the validators of its epoch follow from genesis, oldest first; empty in epoch 0.
+    pub epochs: Vec<Turn>,
+}
+
+/// How the validators of an epoch follow from those of the one before (R21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The last header of the epoch before.
+    pub last: BlockHeader,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Whom it names.
+    pub set: ValidatorSet,
 }
 
 /// Proof that a transaction can never commit any more: its id is absent under the first header past its expiry.
@@ -159,7 +174,7 @@ pub struct Status {
 pub(crate) struct Inner {
     pub(crate) genesis: Genesis,
     pub(crate) chain: ChainId,
-    pub(crate) me: ValidatorIndex,
+    pub(crate) organisation: OrgId,
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) ledger: Arc<Chain>,
     pub(crate) feed: Arc<Feed>,
@@ -177,10 +192,7 @@ type Reads = Arc<Semaphore>;
 
 impl core::fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("NodeHandle")
-            .field("chain", &self.0.chain)
-            .field("me", &self.0.me)
-            .finish_non_exhaustive()
+        f.debug_struct("NodeHandle").field("chain", &self.0.chain).finish_non_exhaustive()
     }
 }
 
@@ -207,10 +219,16 @@ impl NodeHandle {
         self.0.chain
     }
 
-    /// This validator's place in the set.
+    /// Whose node it is.
     #[must_use]
-    pub fn validator(&self) -> ValidatorIndex {
-        self.0.me
+    pub fn organisation(&self) -> OrgId {
+        self.0.organisation
+    }
+
+    /// The epoch that this node is in, and its place among the validators.
+    #[must_use]
+    pub fn epoch(&self) -> Arc<epione_consensus::Config> {
+        self.0.status.borrow().epoch.clone()
     }
 
     /// Submits a transaction of a client, in whose share of the mempool it is counted, and waits for a level. Waiting for a full inbox is the stream's back-pressure.
@@ -441,7 +459,21 @@ fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainErro
     let Some(certificate) = chain.certificate_from(height)? else { return Ok(None) };
     let heights = (height.next().0..=certificate.height.0).map(Height);
     let descendants = heights.filter_map(|height| chain.header(height).transpose());
-    Ok(Some(Finality { descendants: descendants.collect::<Result<_, _>>()?, certificate }))
+    Ok(Some(Finality {
+        descendants: descendants.collect::<Result<_, _>>()?,
+        epochs: turns(chain, certificate.epoch)?,
+        certificate,
+    }))
+}
+
+/// How one comes from the genesis to this epoch.
+fn turns(chain: &Chain, epoch: Epoch) -> Result<Vec<Turn>, ChainError> {
+    let turn = |epoch: u64| {
+        let Some((end, set)) = chain.epoch(Epoch(epoch))? else { return Ok(None) };
+        let (last, certificate) = (chain.header(end)?, chain.certificate(end)?);
+        Ok(last.zip(certificate).map(|(last, certificate)| Turn { last, certificate, set }))
+    };
+    (1..=epoch.0).filter_map(|epoch| turn(epoch).transpose()).collect()
 }
 
 fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, ChainError> {

@@ -118,7 +118,9 @@ impl Records {
         let mut earlier = self.0;
         let mut records = earlier.split_off(born);
         let keep = |record: &Record| match record {
-            Record::Batch { .. } | Record::Sealed { .. } | Record::Certified(_) => true,
+            Record::Batch { .. } | Record::Sealed { .. } | Record::Certified(_) | Record::Epoch { .. } => {
+                true
+            }
             Record::Born { .. }
             | Record::Accepted(_)
             | Record::Prepared(_)

@@ -269,6 +269,11 @@ impl Pool {
         }
     }
 
+    /// From now on shared between this many validators; what is in has its place.
+    pub fn share_between(&mut self, validators: usize) {
+        self.validators = validators.max(1);
+    }
+
     /// Keeps room for a transaction while it is checked; [`Pool::insert`] or [`Pool::release`] follows.
     ///
     /// # Errors

@@ -7,8 +7,12 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use epione_chaincode::config::Epochs;
 use epione_consensus::{Evidence, Payload, Record, Wal};
-use epione_types::{BlockHeader, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex};
+use epione_types::{
+    BlockHeader, Certificate, Epoch, Hash, Height, Params, PublicKey, SignedTx, TimestampMs, TxId,
+    ValidatorIndex, ValidatorSet,
+};
 
 use crate::mempool::{Account, Client, Full};
 use crate::network::Class;
@@ -22,6 +26,8 @@ pub trait Transport {
     fn broadcast(&mut self, class: Class, frame: Bytes);
     /// Cuts off a peer that breaks the rules, for a while.
     fn disconnect(&mut self, peer: ValidatorIndex, reason: &str);
+    /// Who may be linked to from now on: the validators, each under its place, and after them others, in order, who follow.
+    fn roster(&mut self, set: &ValidatorSet, others: &[PublicKey]);
 }
 
 /// Port: the consensus log: records under consecutive indexes.
@@ -63,7 +69,12 @@ pub enum Job {
     /// Verify signatures; make clients' transactions durable.
     Check(Vec<Candidate>),
     /// R8.
-    Validate(Arc<Payload>),
+    Validate {
+        /// What.
+        payload: Arc<Payload>,
+        /// Of the epoch that it is for.
+        params: Arc<Params>,
+    },
     /// Execute on top of the block below, store, answer with the header.
     Execute {
         /// Height.
@@ -97,6 +108,13 @@ pub enum Job {
         /// Last height.
         to: Height,
     },
+    /// Read the certificate of an epoch's last height, for a peer that has not reached it.
+    ReadEnd {
+        /// Who is behind.
+        peer: ValidatorIndex,
+        /// The epoch that has ended.
+        epoch: Epoch,
+    },
     /// Read a batch for a peer.
     ReadBatch {
         /// Who asks.
@@ -113,9 +131,9 @@ impl Job {
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Check(_) | Self::Validate(_) | Self::CompactPool { .. } => Lane::Verify,
+            Self::Check(_) | Self::Validate { .. } | Self::CompactPool { .. } => Lane::Verify,
             Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
-            Self::ReadBlocks { .. } | Self::ReadBatch { .. } => Lane::Serve,
+            Self::ReadBlocks { .. } | Self::ReadBatch { .. } | Self::ReadEnd { .. } => Lane::Serve,
         }
     }
 }
@@ -145,6 +163,8 @@ pub enum Answer {
         ids: Vec<TxId>,
         /// When something in the state next waits for time (R11).
         deadline: Option<TimestampMs>,
+        /// Of which epoch it is, and what comes after (R20).
+        epochs: Box<Epochs>,
     },
     /// Of [`Job::SyncStore`]: blocks up to this height survive a power cut.
     Synced(Height),
@@ -152,8 +172,8 @@ pub enum Answer {
     Read {
         /// Who asked.
         peer: ValidatorIndex,
-        /// For it.
-        frame: Option<Bytes>,
+        /// For it, and by which stream.
+        frame: Option<(Class, Bytes)>,
     },
     /// The job failed for want of disk or store: stop voting.
     Failed(String),

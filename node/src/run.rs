@@ -20,8 +20,10 @@ use bytes::Bytes;
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::FileDisk;
 use epione_ledger::store::{SledStore, StoreError};
+use epione_types::genesis::WINDOW_MAX;
+use epione_types::quorum::MAX_VALIDATORS;
 use epione_types::sign::Zip215;
-use epione_types::{Height, Signer, TimestampMs, ValidatorIndex};
+use epione_types::{Height, PublicKey, Signer, TimestampMs, ValidatorIndex, ValidatorSet};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -33,7 +35,7 @@ use crate::feed::{Feed, Progress};
 use crate::handle::{Inner, NodeHandle};
 use crate::log::{ConsensusLog, LogError};
 use crate::mempool::Client;
-use crate::network::{self, Class, Inbound, Network, PeerIndex, PerClass};
+use crate::network::{self, Class, Inbound, Network, Peer, PeerIndex, PerClass};
 use crate::pool_log::{self, PoolLog};
 use crate::ports::{Log as _, Transport};
 use crate::start::{self, ResumeError};
@@ -44,6 +46,8 @@ use crate::workers::{ServeLane, VerifyLane, WriteLane};
 const ROUND_MAX: usize = 1_024;
 /// How often the driver is woken without an input.
 const TICK: Duration = Duration::from_millis(20);
+/// For how many validators a frame has room from the start, so that none has to be restarted for those who join.
+const VALIDATORS_AHEAD: usize = 32;
 /// How often the driver tells how it is.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
 
@@ -108,22 +112,49 @@ impl Ports for Real {
     type Verifier = Zip215;
 }
 
-struct Links(Network);
+struct Links {
+    network: Network,
+    /// Where nodes listen, and who may follow, by the configuration.
+    listed: Vec<Peer>,
+}
+
+/// Who may be linked to: validators under their places, then the others.
+fn roster(set: &ValidatorSet, others: &[PublicKey], listed: &[Peer], own: [u8; 32]) -> Vec<Peer> {
+    let members = set.validators.iter().map(|one| one.network_key.0);
+    let mut keys: Vec<[u8; 32]> = members.collect();
+    let listed_keys = listed.iter().map(|peer| peer.key);
+    for key in others.iter().map(|key| key.0).chain(listed_keys) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let address = |key: &[u8; 32]| listed.iter().find(|peer| peer.key == *key)?.address.clone();
+    let peers = (0..).zip(keys).filter(|(_, key)| *key != own);
+    peers.map(|(index, key)| Peer { index: PeerIndex(index), key, address: address(&key) }).collect()
+}
 
 impl Transport for Links {
     fn send(&mut self, to: ValidatorIndex, class: Class, frame: Bytes) {
         // Who is not connected is told what it missed when it is (R22).
-        if let Err(error @ network::SendError::Length { .. }) = self.0.send(PeerIndex(to.0), class, frame) {
+        if let Err(error @ network::SendError::Length { .. }) =
+            self.network.send(PeerIndex(to.0), class, frame)
+        {
             error!(%error, "a frame was not sent");
         }
     }
     fn broadcast(&mut self, class: Class, frame: Bytes) {
-        if let Err(error) = self.0.broadcast(class, &frame) {
+        if let Err(error) = self.network.broadcast(class, &frame) {
             error!(%error, "a frame was not sent");
         }
     }
     fn disconnect(&mut self, peer: ValidatorIndex, reason: &str) {
-        self.0.disconnect(PeerIndex(peer.0), reason);
+        self.network.disconnect(PeerIndex(peer.0), reason);
+    }
+    fn roster(&mut self, set: &ValidatorSet, others: &[PublicKey]) {
+        let peers = roster(set, others, &self.listed, self.network.key());
+        if let Err(error) = self.network.set_peers(peers) {
+            error!(%error, "the validators cannot be linked to");
+        }
     }
 }
 
@@ -211,9 +242,10 @@ impl Node {
         let Opened { chain, log, records, pool, held } =
             opened.map_err(|error| RunError::Task(error.to_string()))??;
         let head = chain.head();
-        let set = config.genesis.validators.clone();
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(config.voting_key.clone());
-        let identity = start::config(&config.genesis, &signer.public_key())?;
+        let identity = start::config(&chain, &signer.public_key())?;
+        let epochs = start::epochs(&chain)?;
+        let (set, place) = (identity.set.clone(), identity.is_member().then_some(identity.me));
         let (replica, step) = if records.is_empty() {
             if mark_of(&config.voting_key_file).exists() {
                 return Err(ResumeError::NoLog.into()); // R25
@@ -225,20 +257,25 @@ impl Node {
 
         let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
         info!(
-            chain = %chain.chain_id(), validator = %config.me, height = %head.height, %certified,
+            chain = %chain.chain_id(), validator = ?place, epoch = %set.epoch, height = %head.height, %certified,
             state_root = %head.state_root, validators = set.len(), "ledger and log are open"
         );
         let feed =
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
-        let deadline = Executor::new(chain.clone(), set.clone()).deadline()?;
-        let verify =
-            VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, config.settings.pool.txs_max);
-        let write = WriteLane::new(chain.clone(), set.clone(), feed.clone())?;
+        let deadline = Executor::new(chain.clone()).deadline()?;
+        let verify = VerifyLane::new(chain.clone(), &set.params, Zip215, pool, config.settings.pool.txs_max);
+        let write = WriteLane::new(chain.clone(), feed.clone())?;
         let serve = ServeLane::new(chain.clone());
         let mut limits = config.network_limits.clone();
-        // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of this many validators.
-        let batch = set.params.batch_bytes_max.saturating_add(1 << 20);
-        let message = u32::try_from(epione_consensus::max_message_bytes(&set)).unwrap_or(u32::MAX);
+        // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of as many validators as there
+        // may be before this process ends, under whatever parameters.
+        let batch = set.params.batch_bytes_max.max(8 << 20).saturating_add(1 << 20);
+        let mut grown = set.clone();
+        grown.params.window = WINDOW_MAX;
+        let one = grown.validators.first().cloned();
+        let more = VALIDATORS_AHEAD.max(grown.len().saturating_mul(2)).min(MAX_VALIDATORS);
+        grown.validators.extend(one.into_iter().cycle().take(more.saturating_sub(set.len())));
+        let message = u32::try_from(epione_consensus::max_message_bytes(&grown)).unwrap_or(u32::MAX);
         let PerClass { consensus, bulk, sync } = &mut limits.classes;
         for (class, frame) in [(consensus, message), (bulk, batch), (sync, batch)] {
             class.frame_bytes_max = class.frame_bytes_max.max(frame.saturating_add(1 << 10));
@@ -247,15 +284,15 @@ impl Node {
         let (network, inbound) = Network::start(network::Config {
             seed: *config.network_key.seed(),
             listen: config.listen,
-            peers: config.peers.clone(),
+            peers: roster(&set, &epochs.candidates, &config.peers, config.network_key.public_key().0),
             limits,
         })
         .await?;
 
         let (inbox, inputs) = mpsc::channel(config.inbox.max(1));
         let task = |error: std::io::Error| RunError::Task(error.to_string());
-        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox, &set).map_err(task)?;
-        let links = Links(network.clone());
+        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox).map_err(task)?;
+        let links = Links { network: network.clone(), listed: config.peers.clone() };
         let mut driver: Driver<Real> =
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215)
                 .with_pipeline(config.pipeline);
@@ -286,7 +323,7 @@ impl Node {
         let handle = NodeHandle::new(Inner {
             genesis: config.genesis.clone(),
             chain: chain.chain_id(),
-            me: config.me,
+            organisation: config.organisation,
             inbox,
             ledger: chain.clone(),
             feed,

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use epione_chaincode::StateError;
+use epione_chaincode::config::{self, Epochs};
 use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
 use epione_ledger::chain::{Chain, ChainError, Origin};
-use epione_types::{Genesis, Height, PublicKey, Signer, ValidatorIndex};
+use epione_types::{Genesis, Height, PublicKey, Signer};
 
-use crate::executor::tip;
+use crate::executor::{ChainState, tip};
 use crate::log::Records;
 
 /// Why a validator must not vote.
@@ -37,9 +39,9 @@ pub enum ResumeError {
          rejoin with a new key; never begin a second log for one key"
     )]
     NoLog,
-    /// The voting key is no validator's.
-    #[error("voting key {0} is not in the genesis file's validators: wrong key file, or wrong genesis file")]
-    NotValidator(PublicKey),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// What genesis is to the ledger.
@@ -49,14 +51,21 @@ pub fn origin(genesis: &Genesis) -> Origin {
     Origin { chain: genesis.chain_id(), timestamp: genesis.timestamp, writes }
 }
 
-/// Who this node is in the genesis.
+/// The epoch of the chain's head, as whoever has this voting key.
 ///
 /// # Errors
-/// [`ResumeError::NotValidator`].
-pub fn config(genesis: &Genesis, key: &PublicKey) -> Result<Config, ResumeError> {
-    let set = genesis.validators.clone();
-    let me: ValidatorIndex = set.index_of(key).ok_or(ResumeError::NotValidator(*key))?;
-    Ok(Config { chain: genesis.chain_id(), set, me })
+/// The ledger cannot be read.
+pub fn config(chain: &Arc<Chain>, key: &PublicKey) -> Result<Config, ResumeError> {
+    let epochs = epochs(chain)?;
+    Ok(Config::new(chain.chain_id(), epochs.of.set, epochs.of.begin, key))
+}
+
+/// What the ledger says of epochs after its head.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn epochs(chain: &Arc<Chain>) -> Result<Epochs, ResumeError> {
+    Ok(config::epochs(&ChainState(chain.clone()))?)
 }
 
 /// A validator whose key has never voted: its log is empty and so is its ledger, or the ledger came from a backup. The step
@@ -65,7 +74,7 @@ pub fn config(genesis: &Genesis, key: &PublicKey) -> Result<Config, ResumeError>
 /// # Errors
 /// The ledger cannot be read.
 pub fn born(
-    chain: &Chain,
+    chain: &Arc<Chain>,
     config: Config,
     signer: Arc<dyn Signer + Send + Sync>,
 ) -> Result<(Replica, Step), ResumeError> {
@@ -77,7 +86,7 @@ pub fn born(
 /// # Errors
 /// [`ResumeError`]: it must not vote.
 pub fn resume(
-    chain: &Chain,
+    chain: &Arc<Chain>,
     config: Config,
     signer: Arc<dyn Signer + Send + Sync>,
     records: Records,
@@ -94,11 +103,12 @@ pub fn resume(
 }
 
 /// What the ledger holds, as consensus sees it.
-fn stored(chain: &Chain) -> Result<Stored, ChainError> {
+fn stored(chain: &Arc<Chain>) -> Result<Stored, ResumeError> {
     let certificate = chain.certified();
     let certified = certificate.as_ref().map_or(Height::ZERO, |certificate| certificate.height);
     let heights = certified.next().0..=chain.head().height.0;
     let headers = heights.filter_map(|height| chain.header(Height(height)).transpose());
-    let above = headers.map(|header| header.map(|header| Tip::of(&header))).collect::<Result<_, _>>()?;
-    Ok(Stored { certificate, tip: tip(chain)?, above })
+    let above =
+        headers.map(|header| header.map(|header| Tip::of(&header))).collect::<Result<_, ChainError>>()?;
+    Ok(Stored { certificate, tip: tip(chain)?, above, next: epochs(chain)?.next })
 }

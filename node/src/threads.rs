@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use epione_ledger::disk::Disk;
-use epione_types::{ValidatorSet, Verifier};
+use epione_types::Verifier;
 use tokio::sync::mpsc;
 
 use crate::driver::{Input, jobs_max};
@@ -61,14 +61,13 @@ pub fn start<V, D>(
     mut write: WriteLane,
     mut serve: ServeLane,
     answers: &mpsc::Sender<Input>,
-    set: &ValidatorSet,
 ) -> std::io::Result<(LaneThreads, Vec<JoinHandle<()>>)>
 where
     V: Verifier + Send + 'static,
     D: Disk + 'static,
 {
     let spawn = |name: &'static str, lane, mut perform: Box<dyn FnMut(Job) -> Option<Answer> + Send>| {
-        let most = jobs_max(lane, set);
+        let most = jobs_max(lane);
         let (jobs, queue): (_, Receiver<Job>) = sync_channel(most);
         let last_breath = LastBreath { name, answers: answers.clone() };
         let thread = Builder::new().name(name.to_owned()).spawn(move || {
@@ -76,7 +75,7 @@ where
                 let mut waiting: Vec<Job> =
                     core::iter::once(first).chain(queue.try_iter().take(most)).collect();
                 // A batch, for which consensus waits, goes before transactions that wait at the door.
-                waiting.sort_by_key(|job| !matches!(job, Job::Validate(_)));
+                waiting.sort_by_key(|job| !matches!(job, Job::Validate { .. }));
                 for answer in waiting.into_iter().filter_map(&mut perform) {
                     // Nobody takes it any more: the node stops.
                     drop(last_breath.answers.blocking_send(Input::Answer(answer)));

@@ -94,8 +94,7 @@ pub fn verify(
         Err(error) => return Err(error.into()),
     };
     let fresh = Arc::new(Chain::open(Arc::new(MemoryStore::new()), &origin)?);
-    let check =
-        Check { stored: &stored, executor: Executor::new(fresh, genesis.validators.clone()), genesis };
+    let check = Check { stored: &stored, executor: Executor::new(fresh) };
     let tip = stored.head().height;
     while report.height < tip {
         let height = report.height.next();
@@ -140,12 +139,13 @@ fn damage<T>(what: impl Into<String>) -> Result<T, Fault> {
 struct Check<'a> {
     stored: &'a Chain,
     executor: Executor,
-    genesis: &'a Genesis,
 }
 
 impl Check<'_> {
     fn block(&self, height: Height, report: &mut Report) -> Result<(), Fault> {
-        let set = &self.genesis.validators;
+        // As the state before it says: that has been executed.
+        let epochs = self.executor.epochs().map_err(|error| Fault::Damage(error.to_string()))?;
+        let set = epochs.after(height.minus(1));
         let (Some(header), Some(batch)) = (self.stored.header(height)?, self.stored.batch(height)?) else {
             return damage("the header or the batch is missing");
         };

@@ -9,10 +9,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use epione_chaincode::config::epochs;
 use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::Disk;
-use epione_types::{Domain, Hash, Height, Params, TxId, ValidatorSet, Verifier, codec};
+use epione_types::{Certificate, Domain, Epoch, Hash, Height, Params, TxId, Verifier, codec};
 use tracing::warn;
 
 use crate::executor::{ChainState, Executor};
@@ -30,7 +31,6 @@ const BLOCK_OVERHEAD: usize = 320;
 #[derive(Debug)]
 pub struct VerifyLane<V, D> {
     chain: Arc<Chain>,
-    params: Params,
     verifier: V,
     pool: PoolLog<D>,
     checked: Remembered,
@@ -65,10 +65,10 @@ impl Remembered {
 
 impl<V: Verifier, D: Disk> VerifyLane<V, D> {
     /// With the durable pool of this node; remembers as many transactions as a mempool of `pool_txs` and two batches hold.
-    pub fn new(chain: Arc<Chain>, params: Params, verifier: V, pool: PoolLog<D>, pool_txs: usize) -> Self {
+    pub fn new(chain: Arc<Chain>, params: &Params, verifier: V, pool: PoolLog<D>, pool_txs: usize) -> Self {
         let most = pool_txs.saturating_add((params.batch_txs_max as usize).saturating_mul(2));
         let checked = Remembered { most, by_id: HashMap::new(), order: VecDeque::new() };
-        Self { chain, params, verifier, pool, checked }
+        Self { chain, verifier, pool, checked }
     }
 
     /// Does a job of [`crate::ports::Lane::Verify`].
@@ -78,7 +78,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
                 let verdicts = self.check(candidates);
                 Some(Answer::Checked { verdicts, logged: self.pool.end() })
             }
-            Job::Validate(payload) => Some(self.validate(&payload)),
+            Job::Validate { payload, params } => Some(self.validate(&payload, &params)),
             Job::CompactPool { live, from } => {
                 self.pool.compact(&live, from);
                 None
@@ -88,13 +88,14 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             | Job::Keep(_)
             | Job::SyncStore
             | Job::ReadBlocks { .. }
-            | Job::ReadBatch { .. } => None,
+            | Job::ReadBatch { .. }
+            | Job::ReadEnd { .. } => None,
         }
     }
 
-    fn validate(&mut self, payload: &Payload) -> Answer {
+    fn validate(&mut self, payload: &Payload, params: &Params) -> Answer {
         let known: Vec<_> = payload.batch().txs().iter().map(|tx| self.checked.get(tx.id())).collect();
-        let result = validate_batch(payload, &known, self.chain.chain_id(), &self.params, &self.verifier);
+        let result = validate_batch(payload, &known, self.chain.chain_id(), params, &self.verifier);
         for tx in result.iter().flatten() {
             self.checked.keep(tx);
         }
@@ -175,10 +176,10 @@ impl WriteLane {
     ///
     /// # Errors
     /// The store failed.
-    pub fn new(chain: Arc<Chain>, set: ValidatorSet, feed: Arc<Feed>) -> Result<Self, ChainError> {
+    pub fn new(chain: Arc<Chain>, feed: Arc<Feed>) -> Result<Self, ChainError> {
         let last = chain.evidence(0, usize::MAX)?.last().map(|(number, _)| *number);
         let evidence = last.map_or(0, |number| number.saturating_add(1));
-        Ok(Self { executor: Executor::new(chain, set), feed, evidence })
+        Ok(Self { executor: Executor::new(chain), feed, evidence })
     }
 
     /// Does a job of [`crate::ports::Lane::Write`].
@@ -189,8 +190,9 @@ impl WriteLane {
                 written.map_err(|error| error.to_string()).map(|written| {
                     let ids = written.ids;
                     let (header, deadline) = (Box::new(written.header.clone()), written.deadline);
+                    let epochs = Box::new(written.epochs);
                     self.feed.stored(Block { header: written.header, receipts: written.receipts });
-                    Some(Answer::Executed { header, ids, deadline })
+                    Some(Answer::Executed { header, ids, deadline, epochs })
                 })
             }
             Job::Certify(certificate) => self.done(|chain| chain.certify(&certificate)).map(|()| {
@@ -204,10 +206,11 @@ impl WriteLane {
             }
             Job::SyncStore => self.done(Chain::sync).map(|height| Some(Answer::Synced(height))),
             Job::Check(_)
-            | Job::Validate(_)
+            | Job::Validate { .. }
             | Job::CompactPool { .. }
             | Job::ReadBlocks { .. }
-            | Job::ReadBatch { .. } => Ok(None),
+            | Job::ReadBatch { .. }
+            | Job::ReadEnd { .. } => Ok(None),
         };
         answer.unwrap_or_else(|why| Some(Answer::Failed(why)))
     }
@@ -239,8 +242,11 @@ impl ServeLane {
             Job::ReadBatch { peer, height, digest } => {
                 (peer, self.batch(height, digest).map(|batch| batch.map(Frame::Message)))
             }
+            Job::ReadEnd { peer, epoch } => {
+                (peer, self.end(epoch).map(|end| end.map(|one| Frame::Message(Message::Certificate(one)))))
+            }
             Job::Check(_)
-            | Job::Validate(_)
+            | Job::Validate { .. }
             | Job::Execute { .. }
             | Job::Certify(_)
             | Job::Keep(_)
@@ -251,10 +257,24 @@ impl ServeLane {
             warn!(%error, "a peer could not be served");
             None
         });
-        Some(Answer::Read { peer, frame: frame.map(|frame| frame.encode()) })
+        Some(Answer::Read { peer, frame: frame.map(|frame| (frame.class(), frame.encode())) })
     }
 
-    /// Consecutive blocks from `from` on, about [`BLOCKS_BYTES`], ending with one that has a certificate of its own.
+    /// The certificate of an epoch's last height.
+    fn end(&self, epoch: Epoch) -> Result<Option<Certificate>, ChainError> {
+        let begun = self.chain.epoch(Epoch(epoch.0.saturating_add(1)))?.map(|(end, _)| end);
+        let end = match begun {
+            Some(end) => Some(end),
+            // Decided, and nothing was ordered since it began.
+            None => epochs(&ChainState(self.chain.clone()))
+                .ok()
+                .and_then(|state| state.next.filter(|_| state.of.set.epoch == epoch).map(|next| next.after)),
+        };
+        Ok(end.map(|end| self.chain.certificate(end)).transpose()?.flatten())
+    }
+
+    /// Consecutive blocks from `from` on, about [`BLOCKS_BYTES`], ending with one that has a certificate of its own. All of one
+    /// epoch: who asks knows its validators alone (R20).
     fn blocks(&self, from: Height, to: Height) -> Result<Option<BlocksAnswer>, ChainError> {
         let mut blocks = Vec::new();
         let (mut bytes, mut complete) = (0, None);
@@ -262,6 +282,9 @@ impl ServeLane {
             let (Some(header), Some(batch)) = (self.chain.header(height)?, self.chain.batch(height)?) else {
                 break;
             };
+            if blocks.first().is_some_and(|first: &FetchedBlock| first.header.epoch != header.epoch) {
+                break;
+            }
             bytes += batch.len() + BLOCK_OVERHEAD;
             if (bytes > BLOCKS_BYTES_MAX && !blocks.is_empty()) || blocks.len() == BLOCKS_MAX {
                 break;

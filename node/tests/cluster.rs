@@ -475,7 +475,7 @@ fn r24_what_a_primary_offered_in_vain_it_offers_again_when_its_turn_comes() {
 fn a_height_is_executed_once_and_in_order() {
     let genesis = support::genesis(1);
     let chain = Chain::open(Arc::new(MemoryStore::new()), &epione_node::start::origin(&genesis)).unwrap();
-    let executor = Executor::new(Arc::new(chain), genesis.validators.clone());
+    let executor = Executor::new(Arc::new(chain));
     let null = Payload::new(Batch::Null);
     let first = executor.append(Height(1), &null, None, 5).unwrap();
     assert_eq!(executor.append(Height(1), &null, None, 9).unwrap(), first, "answered from the store");
@@ -492,7 +492,7 @@ fn an_answer_with_blocks_is_bounded_and_ends_with_a_certificate() {
     let genesis = support::genesis(1);
     let chain = Chain::open(Arc::new(MemoryStore::new()), &epione_node::start::origin(&genesis)).unwrap();
     let chain = Arc::new(chain);
-    let executor = Executor::new(chain.clone(), genesis.validators.clone());
+    let executor = Executor::new(chain.clone());
     let null = Payload::new(Batch::Null);
     for height in 1..=BLOCKS_MAX as u64 + 10 {
         let header = executor.append(Height(height), &null, None, height).unwrap().header;
@@ -507,6 +507,7 @@ fn an_answer_with_blocks_is_bounded_and_ends_with_a_certificate() {
     let mut ask = |from, to| {
         let job = Job::ReadBlocks { peer: ValidatorIndex(0), from: Height(from), to: Height(to) };
         let Some(Answer::Read { frame, .. }) = lane.perform(job) else { panic!("an answer") };
+        let frame = frame.map(|(_, frame)| frame);
         frame.map(|frame| match Frame::decode(&frame) {
             Ok(Frame::Blocks(answer)) => (answer.blocks.len(), answer.certificate.height.0),
             other => panic!("{other:?}"),

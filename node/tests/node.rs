@@ -15,7 +15,7 @@ use epione_node::run::Node;
 use epione_node::validate::Malformed;
 use epione_types::id::OrgId;
 use epione_types::sign::Zip215;
-use epione_types::{ChainId, Genesis, SignedTx, TimestampMs, ValidatorIndex};
+use epione_types::{ChainId, Genesis, SignedTx, TimestampMs};
 use support::{genesis, id16, key, patient_call, sign};
 
 /// Long enough for anything on a busy machine.
@@ -36,7 +36,7 @@ fn config(genesis: &Genesis, me: usize, dir: &Path, running: &[Option<Node>]) ->
     let any = "127.0.0.1:0".parse().unwrap();
     Config {
         genesis: genesis.clone(),
-        me: ValidatorIndex(u16::try_from(me).unwrap()),
+        organisation: genesis.validators.validators[me].organisation,
         data_dir: dir.join(format!("node{me}")),
         voting_key_file: dir.join(format!("voting{me}.key")),
         voting_key: key(&format!("hospital{me}.validator")),

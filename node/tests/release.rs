@@ -41,7 +41,7 @@ struct Ledger {
 impl Ledger {
     fn new(genesis: Genesis) -> Self {
         let chain = Chain::open(Arc::new(MemoryStore::new()), &origin(&genesis)).unwrap();
-        let executor = Executor::new(Arc::new(chain), genesis.validators.clone());
+        let executor = Executor::new(Arc::new(chain));
         Self { genesis, executor }
     }
 

@@ -144,6 +144,8 @@ pub enum Call {
     Vote(Vote),
     /// governance: a proposal is taken back.
     WithdrawProposal(WithdrawProposal),
+    /// See [`ConfirmReadiness`].
+    ConfirmReadiness(ConfirmReadiness),
 }
 
 /// Signed by the admins of as many validators' organisations as the policy says, and by the new admins' threshold.

@@ -687,6 +687,10 @@ codes!(
         GuardianOrgMajority = "GUARDIAN_ORG_MAJORITY",
         /// The organisation has voted.
         VoteTwice = "VOTE_TWICE",
+        /// Another change of the validators or of consensus is decided and has not begun.
+        ChangePending = "CHANGE_PENDING",
+        /// Who is to join has not confirmed that it is ready, or long ago.
+        NotReady = "NOT_READY",
     }
 );
 

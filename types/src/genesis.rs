@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::RegisterOrganisation;
 use crate::codec;
 use crate::hash::{Domain, Hash};
-use crate::id::{ChainId, Epoch, OrgId, TimestampMs, ValidatorIndex};
+use crate::id::{ChainId, Epoch, Height, OrgId, TimestampMs, ValidatorIndex};
 use crate::quorum;
 use crate::sign::PublicKey;
 
@@ -142,6 +142,15 @@ impl ValidatorSet {
     pub fn hash(&self) -> Hash {
         Domain::EPOCH.hash(&codec::encode(self))
     }
+}
+
+/// A decision of the ledger about its validators or parameters, once it is executed (R20).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextEpoch {
+    /// b: the last height of the epoch in force.
+    pub after: Height,
+    /// From then on.
+    pub set: ValidatorSet,
 }
 
 /// How security labels stand on the ledger.

@@ -12,6 +12,7 @@ pub mod codes;
 pub mod event;
 pub mod genesis;
 pub mod hash;
+pub mod holding;
 pub mod id;
 pub mod merkle;
 pub mod quorum;
@@ -22,7 +23,7 @@ pub mod tx;
 
 pub use batch::Batch;
 pub use block::{BlockHeader, Certificate, SignatureSet};
-pub use genesis::{Genesis, Params, Validator, ValidatorSet};
+pub use genesis::{Genesis, NextEpoch, Params, Validator, ValidatorSet};
 pub use hash::{Domain, Hash};
 pub use id::{ChainId, Epoch, EventCursor, Height, TimestampMs, TxId, ValidatorIndex, View};
 pub use receipt::{Outcome, Receipt};

@@ -14,6 +14,7 @@
 //!   patient can always still deny;
 //! - a sub-grant is no wider than its parent in any dimension, and one level deep.
 
+mod holdings;
 pub mod optout;
 pub mod requests;
 pub(crate) mod rule;
@@ -154,6 +155,7 @@ pub(crate) fn make(
     }
     require(at_hand < most, Refusal::TooManyGrants)?;
     let kind = rule.kind;
+    holdings::add(host, patient, &rule)?;
     let entry = Grant { id: grant, rule, basis, created_at: host.now(), revoked: None, uses: 0 };
     host.put(&key, &entry);
     patients::count_grants(host, patient, at_hand.saturating_add(1))?;
@@ -166,6 +168,9 @@ fn archive(host: &mut Host<'_, '_>, patient: PatientId) -> Done<u32> {
     let mut archived = 0;
     for (_, grant) in range(host.state(), &keys::grants(patient), RULES_HARD_MAX)? {
         if grant.is_over(host.now()) {
+            if grant.revoked.is_none() {
+                holdings::remove(host, patient, &grant.rule)?;
+            }
             host.delete(&keys::grant(patient, grant.id));
             host.put(&keys::grant_archived(patient, grant.id), &grant);
             archived += 1;
@@ -200,6 +205,7 @@ pub(crate) fn revoke(host: &mut Host<'_, '_>, call: &RevokeGrant) -> Done {
 /// Ends a grant that stands, in the word of somebody who may.
 pub(crate) fn end(host: &mut Host<'_, '_>, patient: PatientId, mut grant: Grant, basis: Basis) -> Done {
     MACHINE.step(Some(grant.status()), Verb::Revoke, basis.actor())?;
+    holdings::remove(host, patient, &grant.rule)?;
     grant.revoked = Some(Revocation { at: host.now(), basis });
     host.put(&keys::grant(patient, grant.id), &grant);
     host.emit(Event::GrantRevoked { grant: grant.id, patient });

@@ -814,6 +814,17 @@ impl Proposal {
     fn vote(accept: bool) -> Call {
         Call::Vote(Vote { proposal: ProposalId(id16("proposal")), accept })
     }
+
+    /// hospB is to run a second validator.
+    fn join() -> Call {
+        let add = epione_types::Validator {
+            organisation: org("hospB"),
+            public_key: key("hospB.second"),
+            network_key: key("hospB.second.network"),
+        };
+        let action = ProposalAction::ChangeValidators { remove: None, add: Some(add) };
+        Call::Propose(Propose { proposal: ProposalId(id16("proposal")), action })
+    }
 }
 
 impl Thing for Proposal {
@@ -823,7 +834,13 @@ impl Thing for Proposal {
     fn reach(&self, world: &mut World, state: Option<&str>, verb: Verb) -> bool {
         let Some(state) = state else { return true };
         let (call, _) = self.call(world, Verb::Propose, "", None).unwrap();
+        // Only who is to join has something to confirm.
+        let call = if verb == Verb::Confirm { Self::join() } else { call };
         ok(world, &["hospA.admin0"], call);
+        if verb == Verb::Confirm && state == "PASSED" {
+            let (call, others) = self.call(world, Verb::Confirm, "", None).unwrap();
+            ok(world, &[&["hospB.admin0"], others.as_slice()].concat(), call);
+        }
         let hospital = |name: &str| format!("{name}.admin0");
         let votes: &[(&str, bool)] = match (state, verb) {
             // One vote short of a decision.
@@ -846,8 +863,13 @@ impl Thing for Proposal {
         let id = ProposalId(id16("proposal"));
         get(&world.state, &keys::proposal(id)).map(|it| it.status.name())
     }
-    fn call(&self, _world: &World, verb: Verb, _who: &str, _from: Option<&str>) -> Asked {
+    fn call(&self, world: &World, verb: Verb, _who: &str, _from: Option<&str>) -> Asked {
         let proposal = ProposalId(id16("proposal"));
+        if verb == Verb::Confirm {
+            let height = epione_types::Height(world.height);
+            let call = Call::ConfirmReadiness(ConfirmReadiness { proposal, height });
+            return Some((call, vec!["hospB.second"]));
+        }
         let call = match verb {
             Verb::Propose => Call::Propose(Propose {
                 proposal,
@@ -861,6 +883,9 @@ impl Thing for Proposal {
         Some((call, vec![]))
     }
     fn actors(&self, verb: Verb, _from: Option<&str>, who: &str, usual: &[Actor]) -> Vec<Actor> {
+        if verb == Verb::Confirm {
+            return if who == "hospB.admin0" { vec![Actor::Joining] } else { vec![] };
+        }
         let voted = who == "hospA.admin0" && !matches!(verb, Verb::Propose | Verb::Withdraw);
         if voted { vec![] } else { usual.to_vec() }
     }

@@ -23,6 +23,27 @@ pub(crate) struct OptOut {
     pub(crate) write: Write,
 }
 
+/// That there is no permit.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProveNone {
+    /// For which record.
+    pub(crate) record: String,
+    /// Whose it is: id or name.
+    #[arg(long)]
+    pub(crate) patient: String,
+    /// Who holds none: id or name.
+    #[arg(long)]
+    pub(crate) organisation: String,
+    /// At this height, one of the last 256; the last certified one if not given.
+    #[arg(long)]
+    pub(crate) height: Option<u64>,
+    /// Keep the proof.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
 /// A grant passed on.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Delegate {

@@ -1,5 +1,7 @@
 //! Grants and denials.
 
+mod none;
+
 use epione_proto::v1 as pb;
 use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant, SetOptOut};
 use epione_types::event::Event;
@@ -30,6 +32,8 @@ pub(super) async fn run(command: Consent, json: bool) -> Result<Shown, CliError>
             rule.parent = Some(grant);
             create(GrantKind::Permit, rule).await
         }
+        Consent::ProveNone(args) => none::prove(&args).await,
+        Consent::VerifyNone { file, genesis } => none::verify(&file, &genesis),
         Consent::Import(args) => fhir::import_consent(&args, json).await,
         Consent::Export(args) => fhir::export_consents(&args).await,
         Consent::List { patient, connect } => {

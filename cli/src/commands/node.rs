@@ -28,7 +28,7 @@ pub(super) async fn run(command: Node) -> Result<Shown, CliError> {
             let fields = Fields::new()
                 .text("config", config.display())
                 .text("chain", found.genesis.chain_id())
-                .text("validator", found.me)
+                .text("organisation", found.organisation)
                 .with("validators", found.genesis.validators.len())
                 .text("data", found.data_dir.display())
                 .text("grpc", found.grpc.listen)

@@ -91,7 +91,8 @@ fn expired(transaction: TxId) -> Fields {
     Fields::new().text("transaction", transaction).with("state", "EXPIRED").with("proven", false)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+/// A kept proof.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let length = std::fs::metadata(path).about(path.display())?.len();
     if length > PROOF_BYTES_MAX {
         return Err(CliError::failed(format!(

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use epione_consensus::{
-    BlocksAnswer, Config, Effect, Event, Evidence, FetchedBlock, Halt, Kind, Message, Payload, Record,
-    Rejected, Replica, Step, Stored, Tip, Verifying, Wal,
+    BlocksAnswer, Config, Effect, Event, Evidence, FetchedBlock, Halt, Kind, Message, NextEpoch, Payload,
+    Record, Rejected, Replica, Step, Stored, Tip, Verifying, Wal,
 };
 use epione_types::call::RegisterOrganisation;
 use epione_types::codes::OrganisationKind;
@@ -55,13 +55,19 @@ pub(crate) fn v(index: usize) -> ValidatorIndex {
     ValidatorIndex(u16::try_from(index).unwrap())
 }
 
+fn key(i: usize, kind: u8) -> PublicKey {
+    let mut bytes = [0; 32];
+    bytes[0] = kind;
+    bytes[1..9].copy_from_slice(&(i as u64).to_le_bytes());
+    PublicKey(bytes)
+}
+
+/// A machine's voting key.
+pub(crate) fn key_of(i: usize) -> PublicKey {
+    key(i, 1)
+}
+
 pub(crate) fn validator_set(n: usize, params: Params) -> ValidatorSet {
-    let key = |i: usize, kind: u8| {
-        let mut bytes = [0; 32];
-        bytes[0] = kind;
-        bytes[1..9].copy_from_slice(&(i as u64).to_le_bytes());
-        PublicKey(bytes)
-    };
     let validators = (0..n)
         .map(|i| Validator { organisation: OrgId([0; 16]), public_key: key(i, 1), network_key: key(i, 2) })
         .collect();
@@ -136,7 +142,10 @@ pub(crate) struct Node {
 pub(crate) type Packet = (usize, usize, Message);
 
 pub(crate) struct Cluster {
+    /// Of epoch 0.
     pub(crate) set: ValidatorSet,
+    /// What execution decides: at which height, and the machines that are validators from a window later on.
+    pub(crate) decisions: BTreeMap<Height, Vec<usize>>,
     pub(crate) chain_id: ChainId,
     pub(crate) genesis_time: TimestampMs,
     /// The validators in order, then second copies of some ([`Cluster::twin`]).
@@ -153,7 +162,7 @@ pub(crate) struct Cluster {
     pub(crate) sent: Vec<Packet>,
     /// Per event of the story: which nodes, in order.
     story: Vec<(String, Vec<usize>)>,
-    votes: BTreeMap<(ValidatorIndex, Kind, View, Height), Hash>,
+    votes: BTreeMap<(Epoch, ValidatorIndex, Kind, View, Height), Hash>,
     ordered: BTreeMap<Height, Hash>,
     certified: BTreeMap<Height, Hash>,
     /// Indices whose contradicting votes are expected (Byzantine ones).
@@ -172,6 +181,11 @@ impl Cluster {
     }
 
     pub(crate) fn with(n: usize, params: Params) -> Self {
+        Self::among(n, n, params)
+    }
+
+    /// The first `n` of so many machines are the validators of epoch 0; the others follow.
+    pub(crate) fn among(n: usize, machines: usize, params: Params) -> Self {
         let set = validator_set(n, params);
         let genesis = genesis(&set);
         let mut cluster = Self {
@@ -190,9 +204,10 @@ impl Cluster {
             certified: BTreeMap::new(),
             byzantine: BTreeSet::new(),
             serial: 0,
+            decisions: BTreeMap::new(),
             set,
         };
-        for i in 0..n {
+        for i in 0..machines {
             let stored = Stored::genesis(cluster.chain_id, cluster.genesis_time);
             let (replica, step) = Replica::born(cluster.config(i), cluster.signer(i), stored);
             cluster.nodes.push(Node {
@@ -221,7 +236,43 @@ impl Cluster {
     }
 
     pub(crate) fn config(&self, i: usize) -> Config {
-        Config { chain: self.chain_id, set: self.set.clone(), me: v(i) }
+        self.config_at(i, Height(1))
+    }
+
+    /// As whoever has this machine's key, in the epoch of a height.
+    fn config_at(&self, i: usize, height: Height) -> Config {
+        let (begin, set) = self.epoch_of(height);
+        Config::new(self.chain_id, set, begin, &key_of(i))
+    }
+
+    /// The epoch of a height: what was last decided a window or more before, and the height above which it begins.
+    pub(crate) fn epoch_of(&self, height: Height) -> (Height, ValidatorSet) {
+        let window = self.set.params.window;
+        let begun = self.decisions.iter().zip(1..).filter(|((at, _), _)| at.plus(window) < height).last();
+        begun.map_or_else(
+            || (Height::ZERO, self.set.clone()),
+            |((at, who), epoch)| (at.plus(window), self.set_of(epoch, who)),
+        )
+    }
+
+    fn set_of(&self, epoch: u64, who: &[usize]) -> ValidatorSet {
+        let all = validator_set(self.nodes.len().max(self.n()), self.set.params.clone());
+        let validators = who.iter().map(|i| all.validators[*i].clone()).collect();
+        ValidatorSet { epoch: Epoch(epoch), validators, ..all }
+    }
+
+    /// What the ledger knows of the next epoch once this height is executed.
+    pub(crate) fn next_at(&self, height: Height) -> Option<NextEpoch> {
+        let window = self.set.params.window;
+        let mut decided = self.decisions.iter().zip(1..);
+        let ((at, who), epoch) = decided.find(|((at, _), _)| **at <= height && height <= at.plus(window))?;
+        Some(NextEpoch { after: at.plus(window), set: self.set_of(epoch, who) })
+    }
+
+    /// The machine that has a place in the set which another one is in.
+    fn machine(&self, seen_by: usize, place: ValidatorIndex) -> usize {
+        let key = self.replica(seen_by).config().set.get(place).unwrap().public_key;
+        (0..self.nodes.len()).find(|i| key_of(*i) == key).unwrap()
     }
 
     /// A second live copy of a validator: same key, same memory, and from now on its own disk and will. Both are
@@ -232,7 +283,7 @@ impl Cluster {
     }
 
     fn has_twin(&self, identity: usize) -> bool {
-        self.nodes[self.n()..].iter().any(|node| node.identity == identity)
+        self.copies(identity).count() > 1
     }
 
     /// The machines with this validator's key.
@@ -242,12 +293,12 @@ impl Cluster {
 
     /// A node's name in a story: its number, with a prime for a twin.
     fn label(&self, i: usize) -> String {
-        let prime = if i < self.n() { "" } else { "'" };
+        let prime = if i == self.nodes[i].identity { "" } else { "'" };
         format!("{}{prime}", self.nodes[i].identity)
     }
 
     pub(crate) fn signer(&self, i: usize) -> Arc<FakeSigner> {
-        Arc::new(FakeSigner(self.set.validators[i].public_key))
+        Arc::new(FakeSigner(key_of(i)))
     }
 
     pub(crate) fn clock(&self) -> TimestampMs {
@@ -303,7 +354,7 @@ impl Cluster {
     /// The primary proposes, if it has an opening.
     pub(crate) fn propose(&mut self, i: usize, text: &str) -> Option<Hash> {
         let opening = self.replica(i).opening()?;
-        let payload = self.batch(self.nodes[i].identity, text);
+        let payload = self.batch(self.replica(i).config().me.get(), text);
         let digest = payload.digest();
         self.feed(i, Event::Propose { view: opening.view, height: opening.height, payload });
         Some(digest)
@@ -318,11 +369,29 @@ impl Cluster {
     /// Verifies like a node does, then feeds.
     pub(crate) fn receive(&mut self, i: usize, message: Message) -> Result<(), Rejected> {
         let bytes = message.encode();
-        let message = Message::decode(&bytes, &self.set).expect("own encoding decodes");
-        let gate = Verifying { chain: self.chain_id, set: &self.set, verifier: &FakeVerifier };
+        let Config { chain, set, begin, .. } = self.replica(i).config().clone();
+        let message = Message::decode(&bytes, &set).expect("own encoding decodes");
+        if let Message::Status(status) = &message
+            && status.body.epoch < set.epoch
+        {
+            self.answer_of_ended(i, status);
+        }
+        let gate = Verifying { chain, set: &set, begin, verifier: &FakeVerifier };
         let verified = gate.message(message)?;
         self.feed(i, Event::Message(verified));
         Ok(())
+    }
+
+    /// Whoever is in an epoch that has ended is sent the certificate of its last height, as a node does (R22).
+    fn answer_of_ended(&mut self, i: usize, status: &epione_consensus::Signed<epione_consensus::Status>) {
+        let epoch = status.body.epoch;
+        let ended = self.nodes[i].certificates.values().rfind(|one| one.epoch == epoch).cloned();
+        let (_, set) = self.epoch_of(status.body.low.next());
+        let who = set.get(status.from).filter(|_| set.epoch == epoch).map(|it| it.public_key);
+        let machine = (0..self.nodes.len()).find(|i| Some(key_of(*i)) == who);
+        if let (Some(certificate), Some(to)) = (ended, machine) {
+            self.net.push_back((i, to, Message::Certificate(certificate)));
+        }
     }
 
     fn tell_records(&mut self, i: usize, records: &[Record]) {
@@ -339,6 +408,7 @@ impl Cluster {
                 }
                 Record::Sealed { height, .. } => format!("seal h={height}"),
                 Record::Halted(_) => continue,
+                Record::Epoch { after, set } => format!("epoch {} begins above h={after}", set.epoch),
                 Record::Certified(one) => format!("certified h={}", one.height),
                 Record::Asked(change) => format!("asks view {}", change.body.view),
                 Record::Entered(new_view) => {
@@ -372,7 +442,7 @@ impl Cluster {
 
     fn effect(&mut self, i: usize, effect: Effect) {
         match effect {
-            Effect::Send(to, message) => self.send(i, to.get(), &message),
+            Effect::Send(to, message) => self.send(i, self.machine(i, to), &message),
             Effect::Broadcast(message) => {
                 if let Message::Vote(vote) = &message
                     && vote.vote.kind == Kind::Suspect
@@ -380,7 +450,8 @@ impl Cluster {
                     self.tell(format!("suspects view {}", vote.vote.view), i);
                 }
                 let me = self.nodes[i].identity;
-                for to in (0..self.n()).filter(|to| *to != me) {
+                let machines = self.nodes.iter().map(|node| node.identity).collect::<BTreeSet<_>>();
+                for to in machines.into_iter().filter(|to| *to != me) {
                     self.send(i, to, &message);
                 }
             }
@@ -404,16 +475,26 @@ impl Cluster {
                 );
                 self.nodes[i].certificates.insert(certificate.height, certificate);
             }
-            Effect::Entered { .. } => {}
-            Effect::FetchBatch { height, digest, from } => self.serve_batch(i, height, digest, &from),
+            Effect::Entered { .. } | Effect::Turned(_) => {}
+            Effect::FetchBatch { height, digest, from } => {
+                let from: Vec<_> = from.into_iter().map(|peer| self.machine(i, peer)).collect();
+                self.serve_batch(i, height, digest, &from);
+            }
             Effect::FetchBlocks { from, to, peer } => {
-                let request = format!("fetches blocks {from}..{to} from {peer}");
-                self.tell(request, i);
+                let peer = self.machine(i, peer);
+                if self.replica(i).config().is_member() {
+                    self.tell(format!("fetches blocks {from}..{to} from {peer}"), i);
+                }
                 let served = !self.unserved.contains(&i);
-                if let Some(answer) = self.blocks(peer.get(), from, to).filter(|_| served) {
-                    let gate = Verifying { chain: self.chain_id, set: &self.set, verifier: &FakeVerifier };
-                    let blocks = gate.blocks(answer).expect("honest answer");
-                    self.feed(i, Event::Blocks(blocks));
+                if let Some(answer) = self.blocks(peer, from, to).filter(|_| served) {
+                    let Config { chain, set, begin, .. } = self.replica(i).config().clone();
+                    let gate = Verifying { chain, set: &set, begin, verifier: &FakeVerifier };
+                    match gate.blocks(answer) {
+                        Ok(blocks) => self.feed(i, Event::Blocks(blocks)),
+                        // The epoch began while the answer was on its way.
+                        Err(Rejected::Epoch) if !self.decisions.is_empty() => {}
+                        Err(why) => panic!("an honest answer is refused: {why}"),
+                    }
                 }
             }
             Effect::Evidence(evidence) => {
@@ -443,6 +524,7 @@ impl Cluster {
                     Halt::Conflict { .. } => "conflict",
                     Halt::InvalidPrepared { .. } => "invalid batch",
                     Halt::Impersonated { .. } => "impersonated",
+                    Halt::OtherEpoch { .. } => "another epoch",
                 };
                 self.tell(format!("halts: {why}"), i);
                 self.nodes[i].halted = Some(halt);
@@ -460,7 +542,8 @@ impl Cluster {
             let header = self.header(i, height, &payload);
             self.nodes[i].delivered.push(digest);
             self.nodes[i].chain.push((header.clone(), payload));
-            self.feed(i, Event::Executed(header));
+            let next = self.next_at(height);
+            self.feed(i, Event::Executed { header, next });
         }
     }
 
@@ -473,7 +556,7 @@ impl Cluster {
         BlockHeader {
             version: 1,
             height,
-            epoch: Epoch::ZERO,
+            epoch: self.epoch_of(height).1.epoch,
             parent: tip.hash,
             timestamp: payload.batch().sealed_time(tip.timestamp),
             batch_digest: payload.digest(),
@@ -491,8 +574,8 @@ impl Cluster {
             .map_or_else(|| Tip::genesis(self.chain_id, self.genesis_time), |(header, _)| Tip::of(header))
     }
 
-    fn serve_batch(&mut self, i: usize, height: Height, digest: Hash, from: &[ValidatorIndex]) {
-        for peer in from.iter().flat_map(|peer| self.copies(peer.get())).collect::<Vec<_>>() {
+    fn serve_batch(&mut self, i: usize, height: Height, digest: Hash, from: &[usize]) {
+        for peer in from.iter().flat_map(|peer| self.copies(*peer)).collect::<Vec<_>>() {
             let Some(replica) = &self.nodes[peer].replica else { continue };
             if let Some(message) = replica.batch_for(height, digest) {
                 self.net.push_back((peer, i, message));
@@ -504,8 +587,10 @@ impl Cluster {
     pub(crate) fn blocks(&self, peer: usize, from: Height, to: Height) -> Option<BlocksAnswer> {
         let node = &self.nodes[peer];
         node.replica.as_ref()?;
-        let (_, certificate) =
-            node.certificates.range(from..).next_back().filter(|(height, _)| **height >= from)?;
+        // One epoch's at a time: who asks knows its validators alone.
+        let epoch = self.epoch_of(from).1.epoch;
+        let known = node.certificates.range(from..).rfind(|(_, certificate)| certificate.epoch == epoch);
+        let (_, certificate) = known?;
         let top = certificate.height;
         let _ = to;
         let blocks = node
@@ -554,7 +639,7 @@ impl Cluster {
         if self.byzantine.contains(&vote.from.get()) {
             return;
         }
-        let key = (vote.from, vote.vote.kind, vote.vote.view, vote.vote.height);
+        let key = (vote.vote.epoch, vote.from, vote.vote.kind, vote.vote.view, vote.vote.height);
         let first = *self.votes.entry(key).or_insert(vote.vote.digest);
         assert_eq!(first, vote.vote.digest, "I2: validator {} voted twice: {:?}", vote.from, vote.vote);
     }
@@ -570,7 +655,12 @@ impl Cluster {
             }
             let (_, to, message) = packet;
             if self.up(to) && !self.deaf_to(to, &message) {
-                self.receive(to, message).expect("honest messages are valid");
+                match self.receive(to, message) {
+                    Ok(()) => {}
+                    // Of an epoch that is over, or to come.
+                    Err(Rejected::Epoch) if !self.decisions.is_empty() => {}
+                    Err(why) => panic!("an honest message is refused: {why}"),
+                }
             }
         }
     }
@@ -604,7 +694,12 @@ impl Cluster {
     /// Everybody is connected to everybody anew.
     pub(crate) fn reconnect(&mut self) {
         for i in 0..self.nodes.len() {
-            for peer in (0..self.n()).filter(|peer| *peer != self.nodes[i].identity).collect::<Vec<_>>() {
+            if !self.up(i) {
+                continue;
+            }
+            let places = 0..self.replica(i).config().set.len();
+            let me = self.replica(i).config().me;
+            for peer in places.filter(|place| v(*place) != me).collect::<Vec<_>>() {
                 self.feed(i, Event::Connected(v(peer)));
             }
         }
@@ -634,17 +729,24 @@ impl Cluster {
             .map(|(header, _)| Tip::of(header))
             .filter(|tip| tip.height > floor)
             .collect();
-        let stored = Stored { certificate, tip: self.tip(i), above };
+        let tip = self.tip(i);
+        let stored = Stored { certificate, tip, above, next: self.next_at(tip.height) };
         let records = self.nodes[i].disk.synced.clone();
         let me = self.nodes[i].identity;
-        let (replica, step) = Replica::restore(self.config(me), self.signer(me), stored, records)?;
+        // The epoch of the tip, as its state says it: what is decided begins with the replica.
+        let config = self.config_at(me, tip.height.max(Height(1)));
+        let (replica, step) = Replica::restore(config, self.signer(me), stored, records)?;
         self.nodes[i].replica = Some(replica);
         let clock = self.clock();
         self.perform(i, step);
         self.feed(i, Event::Tick { now: self.now, clock });
         for peer in (0..self.nodes.len()).filter(|peer| self.nodes[*peer].identity != me).collect::<Vec<_>>()
         {
-            self.feed(peer, Event::Connected(v(me)));
+            let place =
+                self.nodes[peer].replica.as_ref().and_then(|it| it.config().set.index_of(&key_of(me)));
+            if let Some(place) = place {
+                self.feed(peer, Event::Connected(place));
+            }
         }
         Ok(())
     }

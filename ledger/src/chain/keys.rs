@@ -9,11 +9,12 @@
 //! S key               state: the value under this key
 //! D height chunk      state changes of the block, for the tree; dropped once a checkpoint holds them
 //! P ...               checkpoint of the tree (`tree::checkpoint`)
+//! V epoch             last height of the epoch before, validators; none for epoch 0
 //! E number            evidence
 //! M name              metadata
 //! ```
 
-use epione_types::{Height, TxId};
+use epione_types::{Epoch, Height, TxId};
 
 pub(super) const HEADER: u8 = b'H';
 pub(super) const CERTIFICATE: u8 = b'C';
@@ -24,6 +25,7 @@ pub(super) const STATE: u8 = b'S';
 pub(super) const CHANGES: u8 = b'D';
 pub(super) const CHECKPOINT: u8 = b'P';
 pub(super) const EVIDENCE: u8 = b'E';
+pub(super) const EPOCH: u8 = b'V';
 /// Hash of the genesis that the store belongs to, and the layout's version.
 pub(super) const IDENTITY: &[u8] = b"Midentity";
 /// Height of the highest block.
@@ -35,6 +37,10 @@ pub(super) fn at(prefix: u8, height: Height) -> Vec<u8> {
     let mut key = vec![prefix];
     key.extend(height.0.to_be_bytes());
     key
+}
+
+pub(super) fn epoch(epoch: Epoch) -> Vec<u8> {
+    at(EPOCH, Height(epoch.0))
 }
 
 /// The height in a key of [`at`] or [`chunk`].

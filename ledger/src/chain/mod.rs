@@ -29,7 +29,8 @@ use epione_types::codes::Refusal;
 use epione_types::genesis::WINDOW_MAX;
 use epione_types::receipt::tx_leaf;
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, TimestampMs, merkle,
+    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, TimestampMs, ValidatorSet,
+    merkle,
 };
 
 use crate::store::{Batch, Store, StoreError};
@@ -111,6 +112,8 @@ pub struct NewBlock {
     pub writes: StateWrites,
     /// Hash of the successor height's validator set and parameters.
     pub next_epoch_hash: Hash,
+    /// The validators that come into force with this block, if it is the first of an epoch above 0.
+    pub epoch_begins: Option<ValidatorSet>,
     /// Position of the consensus log that it stems from.
     pub log_position: u64,
 }
@@ -354,6 +357,9 @@ impl Chain {
         let mut batch = Batch::new();
         batch.put(keys::at(keys::HEADER, height), codec::encode(&(header, block.log_position)));
         batch.put(keys::TIP, codec::encode(&height));
+        if let Some(set) = &block.epoch_begins {
+            batch.put(keys::epoch(set.epoch), codec::encode(&(height.minus(1), set)));
+        }
         put_chunked(&mut batch, keys::BATCH, height, &block.batch);
         put_chunked(&mut batch, keys::RECEIPTS, height, &codec::encode(&block.receipts));
         put_chunked(&mut batch, keys::CHANGES, height, changes);

@@ -2,7 +2,9 @@
 
 use std::sync::PoisonError;
 
-use epione_types::{BlockHeader, Certificate, ChainId, Hash, Height, Receipt, TimestampMs, TxId};
+use epione_types::{
+    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, TxId, ValidatorSet,
+};
 
 use super::{Chain, ChainError, Head, keys};
 use crate::state_proof::{self, StateProof};
@@ -89,6 +91,15 @@ impl Chain {
         let end = prefix_end(&[keys::CERTIFICATE]);
         let found = self.store.scan(&keys::at(keys::CERTIFICATE, height), end.as_deref(), 1)?;
         found.rows.first().map(|(_, bytes)| Self::decode("certificate", height, bytes)).transpose()
+    }
+
+    /// An epoch above 0 that has begun: the last height of the one before, and its validators.
+    ///
+    /// # Errors
+    /// The store failed or the entry is damaged.
+    pub fn epoch(&self, epoch: Epoch) -> Result<Option<(Height, ValidatorSet)>, ChainError> {
+        let bytes = self.store.get(&keys::epoch(epoch))?;
+        bytes.map(|bytes| Self::decode("epoch", Height::ZERO, &bytes)).transpose()
     }
 
     /// Page after page, at most `limit` rows.

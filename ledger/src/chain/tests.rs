@@ -44,6 +44,7 @@ pub(super) fn block(chain: &Chain, n: u8) -> NewBlock {
         receipts: vec![receipt],
         writes,
         next_epoch_hash: Hash([7; 32]),
+        epoch_begins: None,
         log_position: u64::from(n) * 10,
     }
 }

@@ -82,7 +82,7 @@ fn fields(text: &str) -> Vec<String> {
 #[test]
 fn a_whole_configuration_runs_and_shows_no_secret() {
     let config = of(&good()).unwrap();
-    assert_eq!(config.me, ValidatorIndex(1));
+    assert_eq!(config.organisation, config.genesis.validators.validators[1].organisation);
     assert_eq!(config.listen.to_string(), "127.0.0.1:7003");
     assert_eq!(config.peers.len(), 1);
     assert_eq!(config.peers[0].index, PeerIndex(0));
@@ -143,13 +143,24 @@ fn keys_and_peers_must_fit_the_genesis() {
     let own = key(12).public_key().to_string();
     let (peer, stranger) = (key(11).public_key().to_string(), key(99).public_key().to_string());
     assert_eq!(fields(&good().replace(&peer, &own)), ["network.peers[0].network_key"]);
-    assert_eq!(fields(&good().replace(&peer, &stranger)), ["network.peers[0].network_key"]);
+    // One that is no validator of the genesis may follow, or have joined since.
+    let config = of(&good().replace(&peer, &stranger)).unwrap();
+    assert_eq!((config.peers.len(), config.peers[1].key), (2, key(99).public_key().0));
     let twice = good() + &format!("[[network.peers]]\nnetwork_key = \"{peer}\"\n");
     assert_eq!(fields(&twice), ["network.peers[1].network_key"]);
     let swapped = good().replace("\"voting.key\"", "\"network.key\"");
     assert_eq!(fields(&swapped), ["keys.voting"]);
     let same = good().replace("\"network.key\"", "\"voting.key\"");
     assert_eq!(fields(&same), ["keys.network"]);
+}
+
+#[test]
+fn a_node_that_is_not_in_the_genesis_says_whose_it_is() {
+    let joins =
+        |id: &str| format!("join = \"{id}\"\n{}", good().replace("\"voting.key\"", "\"network.key\""));
+    let config = of(&joins(&"07".repeat(16))).unwrap();
+    assert_eq!(config.organisation, OrgId([7; 16]));
+    assert_eq!(fields(&joins("hospital")), ["join", "keys.voting"]);
 }
 
 #[test]

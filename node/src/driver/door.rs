@@ -76,7 +76,11 @@ impl<P: Ports> Driver<P> {
         if let Some(fault) = &self.fault {
             return Err(Refused::Unavailable(fault.clone()));
         }
-        let params = &self.replica.config().set.params;
+        let config = self.replica.config();
+        if !config.is_member() {
+            return Err(Refused::Unavailable("it follows, and is no validator".to_owned()));
+        }
+        let params = &config.set.params;
         // A forwarded one that is late by the clock is taken: until a block's time has passed it, time must move (R11).
         let block_time = self.replica.tip().timestamp;
         let now = match account {
@@ -102,6 +106,9 @@ impl<P: Ports> Driver<P> {
 
     /// A peer's clients' transactions. What does not fit is dropped: its own node sends it again.
     pub(super) fn on_forwarded(&mut self, from: ValidatorIndex, txs: Vec<SignedTx>) {
+        if self.replica.config().set.get(from).is_none() {
+            return; // who follows takes nothing in, and a validator that has left no more
+        }
         let chain = self.replica.config().chain;
         for tx in txs {
             match self.pool.known(&tx.id()) {

@@ -1,12 +1,11 @@
 //! What the replica wants done, and what workers answer.
 
-use epione_consensus::{Alarm, Effect, Event, Evidence, Message, Payload, Step};
-use epione_types::{Hash, Height, ValidatorIndex};
-use tracing::{error, info, warn};
+use epione_consensus::{Alarm, Config, Effect, Event, Evidence, Message, Payload, Step};
+use epione_types::{Hash, Height, PublicKey, ValidatorIndex};
+use tracing::{debug, error, info, warn};
 
 use super::{ALARMS_KEPT, Driver, Ports};
 use crate::conduct::Offence;
-use crate::network::Class;
 use crate::ports::{Answer, Job, Log as _, Transport as _, Workers as _};
 use crate::wire::Frame;
 
@@ -36,6 +35,7 @@ impl<P: Ports> Driver<P> {
                 self.entered = view;
                 self.pool.offers_lapsed();
             }
+            Effect::Turned(config) => self.turned(&config),
             Effect::FetchBatch { height, digest, from } => self.fetch_batch(height, digest, &from),
             Effect::FetchBlocks { from, to, peer } => self.fetch_blocks(from, to, peer),
             Effect::Evidence(evidence) => self.keep(evidence),
@@ -45,6 +45,36 @@ impl<P: Ports> Driver<P> {
                 self.note(format!("halted: {halt}"));
             }
         }
+    }
+
+    /// Another epoch: peers have other places, and what was counted of the old ones is over (R20).
+    fn turned(&mut self, config: &Config) {
+        let place = if config.is_member() { config.me.to_string() } else { "none".to_owned() };
+        info!(epoch = %config.set.epoch, validators = config.set.len(), %place, after = %config.begin, "epoch begun");
+        self.pool.share_between(config.set.len());
+        self.conduct.clear();
+        self.turned_at = self.now;
+        self.peers_low.clear();
+        self.asked = None;
+        let waiting = self.replica.waiting();
+        self.restoring = (waiting.delivered > waiting.executed).then_some(waiting.delivered);
+        // Who has left still has what those who are behind need, and is behind itself.
+        let stays = |key: &PublicKey| config.set.validators.iter().any(|one| one.network_key == *key);
+        let before = core::mem::take(&mut self.members);
+        self.members = config.set.validators.iter().map(|one| one.network_key).collect();
+        self.left = before.into_iter().filter(|key| !stays(key)).collect();
+        self.tell_roster();
+    }
+
+    /// Tells the transport who may be linked to.
+    pub(super) fn tell_roster(&mut self) {
+        let set = &self.replica.config().set;
+        let mut others = self.left.clone();
+        others.extend(&self.candidates_known);
+        others.retain(|key| set.validators.iter().all(|one| one.network_key != *key));
+        others.sort_unstable();
+        others.dedup();
+        self.transport.roster(set, &others);
     }
 
     fn broadcast(&mut self, message: Message) {
@@ -73,7 +103,11 @@ impl<P: Ports> Driver<P> {
     }
 
     fn fetch_blocks(&mut self, from: Height, to: Height, peer: ValidatorIndex) {
-        info!(%from, %to, %peer, "fetching blocks");
+        if self.replica.config().is_member() {
+            info!(%from, %to, %peer, "fetching blocks");
+        } else {
+            debug!(%from, %to, %peer, "asking for blocks");
+        }
         self.asked = Some(peer);
         self.send(peer, &Frame::FetchBlocks { from, to });
     }
@@ -122,20 +156,24 @@ impl<P: Ports> Driver<P> {
                 }
                 self.feed(Event::Validated { digest, valid }, step);
             }
-            Answer::Executed { header, ids, deadline } => {
+            Answer::Executed { header, ids, deadline, epochs } => {
                 self.executing = self.executing.saturating_sub(1);
                 self.deadline = deadline;
                 self.settled(ids, header.timestamp);
                 self.restoring = self.restoring.filter(|height| header.height < *height);
-                self.feed(Event::Executed(*header), step);
+                if self.candidates_known != epochs.candidates {
+                    self.candidates_known.clone_from(&epochs.candidates);
+                    self.tell_roster();
+                }
+                self.feed(Event::Executed { header: *header, next: epochs.next }, step);
             }
             Answer::Synced(height) => self.on_synced(height),
             Answer::Read { peer, frame } => {
                 if let Some(under_way) = self.serving.get_mut(&peer) {
                     *under_way = under_way.saturating_sub(1);
                 }
-                if let Some(frame) = frame {
-                    self.transport.send(peer, Class::Sync, frame);
+                if let Some((class, frame)) = frame {
+                    self.transport.send(peer, class, frame);
                 }
             }
             Answer::Failed(why) => self.fail(why),

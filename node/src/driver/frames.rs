@@ -40,7 +40,12 @@ impl<P: Ports> Driver<P> {
             return;
         }
         let told = if let Message::Status(status) = &message {
-            if status.from != from {
+            let epoch = status.body.epoch;
+            if epoch < self.replica.config().set.epoch {
+                // It has not reached the end of an epoch: its last certificate leads it there (R22).
+                return self.serve(from, Job::ReadEnd { peer: from, epoch });
+            }
+            if epoch == self.replica.config().set.epoch && status.from != from {
                 return self.blame(from, Offence::StatusReplayed);
             }
             Some(status.body.low)
@@ -61,7 +66,7 @@ impl<P: Ports> Driver<P> {
 
     fn verifying(&self) -> Verifying<'_, P::Verifier> {
         let config = self.replica.config();
-        Verifying { chain: config.chain, set: &config.set, verifier: &self.verifier }
+        Verifying { chain: config.chain, set: &config.set, begin: config.begin, verifier: &self.verifier }
     }
 
     fn reject(&mut self, from: ValidatorIndex, why: &Rejected, offence: Offence) {

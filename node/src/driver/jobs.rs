@@ -15,8 +15,10 @@
 
 use std::sync::Arc;
 
+use epione_chaincode::governance::CANDIDATES_MAX;
 use epione_consensus::Payload;
-use epione_types::ValidatorSet;
+use epione_types::genesis::WINDOW_MAX;
+use epione_types::quorum::MAX_VALIDATORS;
 
 use super::{Driver, Ports};
 use crate::ports::{Job, Lane, Workers as _};
@@ -35,15 +37,18 @@ const EVIDENCE_KINDS: usize = 5;
 /// Reads for one peer under way.
 pub(super) const SERVING_MAX: usize = 2;
 
-/// The most jobs of a lane that are ever under way among these validators.
+/// Peers that are linked to at most: all the validators there can be, those that left last, and who follows.
+const PEERS_MAX: usize = 2 * MAX_VALIDATORS + CANDIDATES_MAX;
+
+/// The most jobs of a lane that are ever under way, whoever validates.
 #[must_use]
-pub fn jobs_max(lane: Lane, set: &ValidatorSet) -> usize {
-    let window = usize::try_from(set.params.window).unwrap_or(usize::MAX);
+pub fn jobs_max(lane: Lane) -> usize {
+    let window = usize::try_from(WINDOW_MAX).unwrap_or(usize::MAX);
     let blocks = window.saturating_mul(3).saturating_add(BLOCKS_MAX);
     match lane {
         Lane::Verify => CHECKS_MAX + VALIDATES_MAX + COMPACTIONS_MAX,
-        Lane::Write => blocks.saturating_mul(2).saturating_add(set.len() * EVIDENCE_KINDS + 1),
-        Lane::Serve => set.len() * SERVING_MAX,
+        Lane::Write => blocks.saturating_mul(2).saturating_add(MAX_VALIDATORS * EVIDENCE_KINDS + 1),
+        Lane::Serve => PEERS_MAX * SERVING_MAX,
     }
 }
 
@@ -70,7 +75,8 @@ impl<P: Ports> Driver<P> {
         {
             if self.replica.batch(payload.digest()).is_some() {
                 self.validating += 1;
-                self.workers.start(Job::Validate(payload));
+                let params = Arc::new(self.replica.config().set.params.clone());
+                self.workers.start(Job::Validate { payload, params });
             }
         }
     }

@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epione_consensus::{Event, Payload, Replica, Step, Waiting, Wal as _};
+use epione_consensus::{Config, Event, Payload, Replica, Step, Waiting, Wal as _};
 use epione_types::{
-    Batch, Certificate, Hash, Height, SignedTx, TimestampMs, TxId, ValidatorIndex, Verifier, View,
+    Batch, Certificate, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex, Verifier, View,
 };
 use tracing::{debug, error, info, warn};
 
@@ -40,6 +40,8 @@ pub use jobs::{CHECK_TXS_MAX, jobs_max};
 const BATCH_OVERHEAD: usize = 4 + 2 + 8 + 8;
 /// Alarms that are kept for operators.
 const ALARMS_KEPT: usize = 16;
+/// For how long after an epoch began nobody is blamed, in ms: peers got other places.
+const RENAMED_MS: u64 = 2_000;
 /// How often the log says what the node waits for, in ms.
 const REPORT_EVERY: u64 = 5_000;
 
@@ -117,6 +119,8 @@ impl Default for Settings {
 /// How a validator is, for operators.
 #[derive(Debug, Clone)]
 pub struct DriverStatus {
+    /// The epoch that it is in, and its place there.
+    pub epoch: Arc<Config>,
     /// Its consensus.
     pub waiting: Waiting,
     /// Its mempool.
@@ -187,6 +191,12 @@ pub struct Driver<P: Ports> {
     serving: BTreeMap<ValidatorIndex, usize>,
     conduct: BTreeMap<ValidatorIndex, Conduct>,
     peers_low: BTreeMap<ValidatorIndex, Height>,
+    /// Network keys of this epoch's validators, of those that left with the last one, and of those who may follow.
+    members: Vec<PublicKey>,
+    /// When the last epoch began here.
+    turned_at: u64,
+    left: Vec<PublicKey>,
+    candidates_known: Vec<PublicKey>,
     trim: Trim,
     /// Length at which the log is trimmed next, in bytes.
     log_bytes_max: u64,
@@ -213,6 +223,7 @@ impl<P: Ports> Driver<P> {
     ) -> Self {
         let waiting = replica.waiting();
         let pool = Pool::new(settings.pool, replica.config().set.len());
+        let members = replica.config().set.validators.iter().map(|one| one.network_key).collect();
         Self {
             entered: waiting.view,
             restoring: (waiting.delivered > waiting.executed).then_some(waiting.delivered),
@@ -240,6 +251,10 @@ impl<P: Ports> Driver<P> {
             serving: BTreeMap::new(),
             conduct: BTreeMap::new(),
             peers_low: BTreeMap::new(),
+            members,
+            turned_at: 0,
+            left: Vec::new(),
+            candidates_known: Vec::new(),
             trim: Trim::Idle,
             log_bytes_max: settings.log_bytes_max,
             pool_logged: 0,
@@ -332,6 +347,9 @@ impl<P: Ports> Driver<P> {
 
     /// Counts what a peer did wrong, and cuts it off if that is too much (R28).
     fn blame(&mut self, peer: ValidatorIndex, offence: Offence) {
+        if self.turned_at > 0 && self.now.saturating_sub(self.turned_at) < RENAMED_MS {
+            return; // a frame that came before may bear the place of somebody else now
+        }
         debug!(%peer, reason = offence.reason(), "a peer did wrong");
         if self.conduct.entry(peer).or_default().note(offence, self.now) {
             warn!(%peer, reason = offence.reason(), "cutting off a peer that breaks the rules");
@@ -435,6 +453,7 @@ impl<P: Ports> Driver<P> {
     #[must_use]
     pub fn status(&self) -> DriverStatus {
         DriverStatus {
+            epoch: Arc::new(self.replica.config().clone()),
             waiting: self.replica.waiting(),
             pool: self.pool.size(),
             executing: self.executing,

@@ -25,14 +25,14 @@ pub(super) struct Readiness {
 /// How this node stands now.
 pub(super) fn readiness(node: &NodeHandle) -> Readiness {
     let linked = node.peers().iter().filter(|peer| peer.link.is_some()).count();
-    of(&node.status(), &node.genesis().validators, linked)
+    of(&node.status(), &node.epoch().set, linked)
 }
 
 fn of(status: &Status, set: &ValidatorSet, linked: usize) -> Readiness {
     let driver = &status.driver;
     let lows = driver.peers_low.values().copied().chain([driver.waiting.low]);
     let synced = is_synced(status.head.height, lows, set);
-    let voting = driver.fault.is_none() && driver.waiting.halted.is_none();
+    let voting = driver.fault.is_none() && driver.waiting.halted.is_none() && driver.epoch.is_member();
     Readiness { synced, serving: synced && voting && linked.saturating_add(1) >= set.quorum() }
 }
 

@@ -71,7 +71,7 @@ impl IdentityService for Identity {
     ) -> Result<Response<pb::WhoAmIResponse>, Status> {
         let caller = caller(&request)?;
         let ((), head) = view(&self.0, &caller, 0, |_| Ok(())).await?;
-        let validator = self.0.genesis().validators.index_of(&caller.key);
+        let validator = self.0.epoch().set.index_of(&caller.key);
         let validator = validator.map(|index| MemberKind::Validator(index.0.into()));
         let validator = validator.map(|member| pb::Member { member: Some(member) });
         Ok(Response::new(pb::WhoAmIResponse {

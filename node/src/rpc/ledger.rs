@@ -6,7 +6,7 @@ use epione_proto::convert::raw;
 use epione_proto::v1::{self as pb, ledger_service_server::LedgerService};
 use epione_types::id::{AccessRequestId, GrantId, PatientId, RecordId};
 use epione_types::state_proof::STATE_KEY_BYTES_MAX;
-use epione_types::{Batch, Height, codec};
+use epione_types::{Batch, Epoch, Height, codec};
 use tonic::{Request, Response, Status};
 
 use super::door::caller;
@@ -68,6 +68,11 @@ fn sees_key(view: &View<'_>, key: &[u8]) -> Result<bool, RpcError> {
                 _ => false,
             }
         }
+        // What each holder has, and whose a record is: for those who see all grants.
+        b"gro/" | b"rbp/" => match rest.split_at_checked(PatientId::LEN).map(|(id, _)| id.try_into()) {
+            Some(Ok(id)) => patient(id)?.is_some_and(|reader| reader.sees_precise_reasons()),
+            _ => false,
+        },
         b"rpt/" => match RecordId::try_from(rest) {
             Ok(id) => match host::get(view.state, &keys::record(id))? {
                 Some(record) => match patient(record.patient)? {
@@ -111,7 +116,7 @@ impl LedgerService for Ledger {
             height: head.height.0,
             certified_height: self.0.progress().borrow().certified.0,
             block_time_ms: head.timestamp.0,
-            epoch: self.0.genesis().validators.epoch.0,
+            epoch: self.0.epoch().set.epoch.0,
             state_root: raw(head.state_root.0),
             synced: readiness(&self.0).synced,
         }))
@@ -206,11 +211,18 @@ impl LedgerService for Ledger {
         &self,
         request: Request<pb::GetValidatorsRequest>,
     ) -> Result<Response<pb::GetValidatorsResponse>, Status> {
-        let set = &self.0.genesis().validators;
-        if request.into_inner().epoch.is_some_and(|epoch| epoch != set.epoch.0) {
-            return Err(RpcError::NotFound("epoch").into());
-        }
-        Ok(Response::new(pb::GetValidatorsResponse { validators: Some(set.into()) }))
+        let present = self.0.epoch();
+        let epoch = request.into_inner().epoch.map_or(present.set.epoch, Epoch);
+        let set = if epoch == present.set.epoch {
+            Some(present.set.clone())
+        } else if epoch == Epoch::ZERO {
+            Some(self.0.genesis().validators.clone())
+        } else {
+            let found = self.0.read(move |chain| Ok::<_, NodeError>(chain.epoch(epoch)?));
+            found.await.map_err(RpcError::from)?.map(|(_, set)| set)
+        };
+        let set = set.ok_or(RpcError::NotFound("epoch"))?;
+        Ok(Response::new(pb::GetValidatorsResponse { validators: Some((&set).into()) }))
     }
 
     async fn get_genesis(

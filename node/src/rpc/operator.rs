@@ -34,9 +34,9 @@ impl OperatorService for Operator {
         request: Request<pb::GetNodeStatusRequest>,
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
         let node = &self.node;
-        let (me, set) = (node.validator(), &node.genesis().validators);
-        let own = set.get(me).map(|validator| Member::Admin(validator.organisation));
-        if own != Some(caller(&request)?.member) {
+        let epoch = node.epoch();
+        let (me, set) = (epoch.me, &epoch.set);
+        if caller(&request)?.member != Member::Admin(node.organisation()) {
             return Err(RpcError::NotAllowed.into());
         }
         let status = node.status();
@@ -44,6 +44,7 @@ impl OperatorService for Operator {
         let halted = driver.fault.clone().or_else(|| waiting.halted.as_ref().map(|halt| format!("{halt:?}")));
         let role = match &halted {
             Some(_) => pb::NodeRole::Halted,
+            None if !epoch.is_member() => pb::NodeRole::Follower,
             None if waiting.primary == me => pb::NodeRole::Primary,
             None => pb::NodeRole::Backup,
         };
@@ -71,7 +72,7 @@ impl OperatorService for Operator {
             chain_id: raw(node.chain_id().0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             role: role.into(),
-            validator: Some(me.0.into()),
+            validator: epoch.is_member().then(|| me.0.into()),
             epoch: waiting.epoch.0,
             view: waiting.view.0,
             asked_view: waiting.asked.0,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use epione_ledger::chain::PROOF_HEIGHTS;
-use epione_proto::convert::{bytes_of_header, bytes_of_receipt};
+use epione_proto::convert::{bytes_of_header, bytes_of_receipt, bytes_of_validators};
 use epione_proto::v1 as pb;
 use epione_types::merkle::Tree;
 use epione_types::{BlockHeader, Height, Receipt};
@@ -12,15 +12,20 @@ use tokio::sync::OnceCell;
 
 use super::error::RpcError;
 use crate::feed::Block;
-use crate::handle::{Committed, Expiry, Finality, NodeError, NodeHandle};
+use crate::handle::{Committed, Expiry, Finality, NodeError, NodeHandle, Turn};
 
 /// Blocks whose proofs are kept at hand: those that many submissions wait for now.
 const BLOCKS_KEPT: usize = 16;
 
-/// A header and why it is final. All headers so far are of epoch 0.
+/// A header and why it is final.
 pub(super) fn certified(header: &BlockHeader, finality: &Finality) -> pb::CertifiedHeader {
+    let step = |turn: &Turn| pb::EpochStep {
+        header_bytes: bytes_of_header(&turn.last),
+        certificate: Some((&turn.certificate).into()),
+        validator_set_bytes: bytes_of_validators(&turn.set),
+    };
     pb::CertifiedHeader {
-        epochs: Vec::new(),
+        epochs: finality.epochs.iter().map(step).collect(),
         header_bytes: bytes_of_header(header),
         descendant_bytes: finality.descendants.iter().map(bytes_of_header).collect(),
         certificate: Some((&finality.certificate).into()),
@@ -56,8 +61,13 @@ pub(super) async fn value(
     let (header, path, key, last) = proven.await?;
     let first = last.minus(PROOF_HEIGHTS);
     let path = path.map_err(|_| RpcError::Pruned { asked: height.0, first, last })?;
-    // Only present values are kept: it may have been another one then.
-    path.verify(&header.state_root, &key, value.as_deref()).map_err(|_| RpcError::ValueNotKept(height.0))?;
+    // Only present values are kept: it may have been another one then, or none.
+    let holds = |value: Option<&[u8]>| path.verify(&header.state_root, &key, value).is_ok();
+    let value = match value {
+        value if holds(value.as_deref()) => value,
+        _ if holds(None) => None,
+        _ => return Err(RpcError::ValueNotKept(height.0)),
+    };
     Ok(pb::StateValueProof {
         key: key.into(),
         value: value.map(Into::into),

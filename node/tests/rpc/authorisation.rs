@@ -23,6 +23,7 @@ use epione_types::call::{
 use epione_types::codes::{
     Action, Decision, DeviceKind, PractitionerStatus, Purpose, Reason, RepresentationKind, Role,
 };
+use epione_types::holding::Holder;
 use epione_types::id::{DeviceId, LinkId, PractitionerId, RepresentativeId};
 use epione_types::{SignedTx, Signer as _};
 use prost::Message as _;
@@ -338,6 +339,19 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
                 keys::grant(patient("anna"), grant(if there { "against drD" } else { "nothing" })).as_bytes(),
             )
         }),
+        question("LedgerService.GetProof", "of what the grantee's clinic holds", value, move |_, there| {
+            let whose = patient(if there { "anna" } else { "nothing" });
+            prove(keys::holding(whose, Holder::Organisation(org("clinic"))).as_bytes())
+        }),
+        question(
+            "LedgerService.GetProof",
+            "that the second record is the patient's",
+            value,
+            move |_, there| {
+                let whose = patient(if there { "anna" } else { "nothing" });
+                prove(keys::record_of_patient(whose, record("anna2")).as_bytes())
+            },
+        ),
         question("LedgerService.GetProof", "of the guest link", value, move |_, there| {
             prove(keys::guest_link(LinkId(id16(if there { "link" } else { "nothing" }))).as_bytes())
         }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use epione_chaincode::keys;
-use epione_client::verify::Trust;
+use epione_client::verify::{Trust, VerifyError};
 use epione_client::{ClientError, TxBuilder, TxStatus, Wait, tx};
 use epione_node::rpc::Limits;
 use epione_proto::ApiError;
@@ -20,7 +20,7 @@ use prost::Message as _;
 use tonic::Code;
 
 use crate::support::{key, patient_call};
-use crate::world::{World, access, org, patient, soon, told};
+use crate::world::{World, access, org, patient, record, soon, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receipt_is_proven_with_the_genesis_alone_and_no_flipped_bit_passes() {
@@ -360,8 +360,19 @@ async fn that_there_was_no_grant_at_a_height_is_kept_and_verified_without_any_no
     // Whom it would be for learns nothing of it: not there and not theirs are one answer.
     assert_eq!(reason(soon(grantee.get_proof(ask(last))).await.unwrap_err()).1, "NOT_ALLOWED");
     let permit = crate::world::grant_call("anna", "g", epione_types::call::GrantKind::Permit);
+    let clinic = org("clinic");
+    let subject = (patient("anna"), record("anna2"));
+    let (none, header) = soon(anna.no_grant(subject, clinic, None)).await.unwrap();
+    assert!(header.height >= last);
     let made = world.ok(&["anna"], permit).await.height;
     let after = soon(anna.get_proof(ask(made))).await.unwrap().proof.unwrap();
+    // Of a past height, when there was none, while there is one now.
+    let (again, past) = soon(anna.no_grant(subject, clinic, Some(last))).await.unwrap();
+    assert_eq!(past.height, last);
+    let held = soon(anna.no_grant(subject, clinic, Some(made))).await.unwrap_err();
+    assert!(matches!(held, ClientError::Proof(VerifyError::Held { permits: 1, .. })), "{held}");
+    let stranger = soon(grantee.no_grant(subject, clinic, None)).await.unwrap_err();
+    assert_eq!(reason(stranger).1, "NOT_ALLOWED");
     world.stop().await;
 
     // As a file, with the genesis.
@@ -372,6 +383,9 @@ async fn that_there_was_no_grant_at_a_height_is_kept_and_verified_without_any_no
         let proof = pb::StateValueProof::decode(bytes.as_slice()).unwrap();
         let (value, header) = trust.value(&proof).unwrap();
         assert_eq!((value.is_some(), header.height, proof.key.as_ref()), (there, height, key.as_bytes()));
+    }
+    for (proof, height) in [(none, header.height), (again, last)] {
+        assert_eq!(trust.no_grant(subject, clinic, &proof).unwrap().height, height);
     }
     // One does not pass for the other.
     let mut forged = after;

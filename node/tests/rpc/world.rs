@@ -20,7 +20,7 @@ use epione_types::call::{
 };
 use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
 use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId};
-use epione_types::{Genesis, Outcome, Receipt, SecretKey, SignedTx, Signer, ValidatorIndex};
+use epione_types::{Genesis, Outcome, Receipt, SecretKey, SignedTx, Signer};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
@@ -73,7 +73,7 @@ fn config(
     });
     Config {
         genesis: genesis.clone(),
-        me: ValidatorIndex(u16::try_from(me).unwrap()),
+        organisation: genesis.validators.validators[me].organisation,
         data_dir: dir.join(format!("node{me}")),
         voting_key_file: dir.join(format!("voting{me}.key")),
         voting_key: key(&format!("hospital{me}.validator")),
@@ -171,7 +171,7 @@ impl World {
     /// All of them but one.
     pub(crate) async fn others_but(&self, absent: Option<usize>) -> Vec<Node> {
         let first = self.node.as_ref().unwrap();
-        let mut running = BTreeMap::from([(first.handle().validator().get(), first.listen_address())]);
+        let mut running = BTreeMap::from([(first.handle().epoch().me.get(), first.listen_address())]);
         let mut nodes = Vec::new();
         for me in 0..self.genesis.validators.len() {
             if running.contains_key(&me) || absent == Some(me) {

@@ -36,8 +36,8 @@ use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
 use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
 use epione_types::sign::Zip215;
 use epione_types::{
-    ChainId, Domain, Epoch, Hash, Height, Params, Receipt, SecretKey, SignedTx, Signer, TimestampMs, TxId,
-    Validator, ValidatorIndex, ValidatorSet, View,
+    ChainId, Domain, Epoch, Hash, Height, Params, PublicKey, Receipt, SecretKey, SignedTx, Signer,
+    TimestampMs, TxId, Validator, ValidatorIndex, ValidatorSet, View,
 };
 
 /// One second of virtual time, in ms.
@@ -202,6 +202,7 @@ impl Transport for Wire {
     fn disconnect(&mut self, peer: ValidatorIndex, _: &str) {
         self.world.disconnected.borrow_mut().push((self.me, peer.get()));
     }
+    fn roster(&mut self, _: &ValidatorSet, _: &[PublicKey]) {}
 }
 
 #[derive(Clone, Default)]
@@ -279,7 +280,7 @@ impl Node {
     fn start(me: usize, genesis: &Genesis, machine: &Machine, settings: Settings, world: &Rc<World>) -> Self {
         let chain = Arc::new(Chain::open(Arc::new(machine.store.clone()), &start::origin(genesis)).unwrap());
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{me}.validator")));
-        let config = start::config(genesis, &signer.public_key()).unwrap();
+        let config = start::config(&chain, &signer.public_key()).unwrap();
         assert_eq!(config.me.get(), me);
         let (log, records) = match world.append_bytes_max.get() {
             None => ConsensusLog::open(machine.log.clone()),
@@ -301,10 +302,10 @@ impl Node {
         let certified = chain.certified().map_or(Height(0), |certificate| certificate.height);
         let feed =
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
-        let set = genesis.validators.clone();
-        let verify = VerifyLane::new(chain.clone(), set.params.clone(), Zip215, pool, settings.pool.txs_max);
-        let deadline = Executor::new(chain.clone(), set.clone()).deadline().unwrap();
-        let write = WriteLane::new(chain.clone(), set, feed.clone()).unwrap();
+        let params = &genesis.validators.params;
+        let verify = VerifyLane::new(chain.clone(), params, Zip215, pool, settings.pool.txs_max);
+        let deadline = Executor::new(chain.clone()).deadline().unwrap();
+        let write = WriteLane::new(chain.clone(), feed.clone()).unwrap();
         let jobs = Jobs::default();
         let wire = Wire { me, world: world.clone() };
         let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215)
@@ -540,7 +541,7 @@ impl Cluster {
     /// Starts a node on its store, with a log that holds its birth and nothing else.
     pub fn resume_with_born_log(&self, node: usize) -> Result<(), start::ResumeError> {
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{node}.validator")));
-        let config = start::config(&self.genesis, &signer.public_key())?;
+        let config = start::config(&self.nodes[node].chain, &signer.public_key())?;
         let (mut log, _) = ConsensusLog::open(MemoryDisk::new()).unwrap();
         let genesis = Stored::genesis(config.chain, self.genesis.timestamp);
         let (_, step) = Replica::born(config.clone(), signer.clone(), genesis);
@@ -807,7 +808,7 @@ impl Cluster {
             }
             for lane in [Lane::Verify, Lane::Write, Lane::Serve] {
                 let most = node.jobs.most.borrow().get(&lane).copied().unwrap_or_default();
-                assert!(most <= jobs_max(lane, &self.genesis.validators), "{lane:?}: {most} jobs");
+                assert!(most <= jobs_max(lane), "{lane:?}: {most} jobs");
             }
             if let Some(certificate) = node.chain.certified() {
                 assert!(certificate.verify(self.genesis.chain_id(), &self.genesis.validators, &Zip215));

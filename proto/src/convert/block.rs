@@ -177,16 +177,32 @@ impl TryFrom<pb::StateProof> for StateProof {
     }
 }
 
-impl From<&ValidatorSet> for pb::ValidatorSet {
-    fn from(set: &ValidatorSet) -> Self {
-        let validator = |one: &Validator| pb::Validator {
+impl From<&Validator> for pb::Validator {
+    fn from(one: &Validator) -> Self {
+        Self {
             org_id: raw(one.organisation.0),
             public_key: raw(one.public_key.0),
             network_key: raw(one.network_key.0),
-        };
+        }
+    }
+}
+
+impl TryFrom<pb::Validator> for Validator {
+    type Error = ConvertError;
+    fn try_from(wire: pb::Validator) -> Result<Self, ConvertError> {
+        Ok(Self {
+            organisation: fixed("org_id", &wire.org_id)?,
+            public_key: fixed("public_key", &wire.public_key)?,
+            network_key: fixed("network_key", &wire.network_key)?,
+        })
+    }
+}
+
+impl From<&ValidatorSet> for pb::ValidatorSet {
+    fn from(set: &ValidatorSet) -> Self {
         Self {
             epoch: set.epoch.0,
-            validators: set.validators.iter().map(validator).collect(),
+            validators: set.validators.iter().map(Into::into).collect(),
             params: Some((&set.params).into()),
         }
     }
@@ -197,12 +213,8 @@ impl TryFrom<pb::ValidatorSet> for ValidatorSet {
     fn try_from(wire: pb::ValidatorSet) -> Result<Self, ConvertError> {
         Ok(Self {
             epoch: Epoch(wire.epoch),
-            validators: list("validators", MAX_VALIDATORS, wire.validators.iter(), |_, one| {
-                Ok(Validator {
-                    organisation: fixed("org_id", &one.org_id)?,
-                    public_key: fixed("public_key", &one.public_key)?,
-                    network_key: fixed("network_key", &one.network_key)?,
-                })
+            validators: list("validators", MAX_VALIDATORS, wire.validators.into_iter(), |_, one| {
+                one.try_into()
             })?,
             params: need("params", wire.params)?.into(),
         })

@@ -2,16 +2,17 @@
 
 use epione_types::call::{
     AcknowledgeNotice, AddRepresentation, AnchorUnreviewed, ApproveAccessRequest, ApproveRecovery,
-    ApproveReport, Body, Call, CancelRecovery, CloseGuestLink, CreateGrant, CreateGuestLink, DataPeriod,
-    DraftReport, Emergency, ErasePatient, EraseRecord, FinishRecovery, Grantee, Labels, LinkCare, MAX_ADMINS,
-    MAX_LIST, MarkDeceased, MarkEnteredInError, Person, ProposalAction, Propose, Purposes, RecordAccess,
-    RegisterDevice, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
-    RejectAccessRequest, RequestAccess, RequestChanges, ReviewOverride, RevokeDevice, RevokeGrant,
-    RevokeRepresentation, RotateKey, Rule, SetGuardians, SetOptOut, SetOrganisationStatus,
-    SetPractitionerStatus, SetRetention, StartRecovery, SubmitReport, SupersedeRecord, TakeOver, TeamMember,
-    TxBody, UnlinkCare, UpdatePractitioner, Viewer, Vote, WithdrawAccessRequest, WithdrawProposal,
-    WithdrawReport,
+    ApproveReport, Body, Call, CancelRecovery, CloseGuestLink, ConfirmReadiness, CreateGrant,
+    CreateGuestLink, DataPeriod, DraftReport, Emergency, ErasePatient, EraseRecord, FinishRecovery, Grantee,
+    Labels, LinkCare, MAX_ADMINS, MAX_LIST, MarkDeceased, MarkEnteredInError, Person, ProposalAction,
+    Propose, Purposes, RecordAccess, RegisterDevice, RegisterOrganisation, RegisterPatient,
+    RegisterPractitioner, RegisterRecord, RejectAccessRequest, RequestAccess, RequestChanges, ReviewOverride,
+    RevokeDevice, RevokeGrant, RevokeRepresentation, RotateKey, Rule, SetGuardians, SetOptOut,
+    SetOrganisationStatus, SetPractitionerStatus, SetRetention, StartRecovery, SubmitReport, SupersedeRecord,
+    TakeOver, TeamMember, TxBody, UnlinkCare, UpdatePractitioner, Viewer, Vote, WithdrawAccessRequest,
+    WithdrawProposal, WithdrawReport,
 };
+use epione_types::genesis::Validator;
 use epione_types::id::TimestampMs;
 use epione_types::tx::{MAX_SIGNATURES, SignedTx, TxSignature};
 
@@ -109,6 +110,7 @@ calls! {
     Propose = Propose "propose",
     Vote = Vote "vote",
     WithdrawProposal = WithdrawProposal "withdraw_proposal",
+    ConfirmReadiness = ConfirmReadiness "confirm_readiness",
 }
 
 impl TryFrom<pb::TransactionBody> for TxBody {
@@ -237,6 +239,7 @@ messages! {
     Propose = Propose { proposal = proposal_id, action = action },
     Vote = Vote { proposal = proposal_id, accept = accept },
     WithdrawProposal = WithdrawProposal { proposal = proposal_id },
+    ConfirmReadiness = ConfirmReadiness { proposal = proposal_id, height = height },
 }
 
 messages! {
@@ -501,6 +504,11 @@ impl TryFrom<pb::ProposalAction> for ProposalAction {
                 patient: fixed("set_enrolment.patient_id", &it.patient_id)?,
                 status: code_from_wire("set_enrolment.status", it.status)?,
             },
+            Action::ChangeValidators(it) => Self::ChangeValidators {
+                remove: it.remove.map(|key| fixed("change_validators.remove", &key)).transpose()?,
+                add: it.add.map(Validator::try_from).transpose().at("change_validators.add")?,
+            },
+            Action::SetParams(it) => Self::SetParams { params: need("set_params.params", it.params)?.into() },
         })
     }
 }
@@ -525,6 +533,15 @@ impl From<&ProposalAction> for pb::ProposalAction {
                     patient_id: raw(patient.0),
                     status: code_to_wire(*status),
                 })
+            }
+            ProposalAction::ChangeValidators { remove, add } => {
+                Action::ChangeValidators(pb::ChangeValidators {
+                    remove: remove.map(|key| raw(key.0)),
+                    add: add.as_ref().map(Into::into),
+                })
+            }
+            ProposalAction::SetParams { params } => {
+                Action::SetParams(pb::SetParams { params: Some(params.into()) })
             }
         };
         Self { action: Some(action) }

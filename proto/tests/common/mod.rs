@@ -7,6 +7,7 @@
 use epione_proto::FILE_DESCRIPTOR_SET;
 use epione_types::call::*;
 use epione_types::codes::*;
+use epione_types::genesis::{Params, Validator};
 use epione_types::id::*;
 use epione_types::{Domain, Hash, PublicKey};
 use prost::Message as _;
@@ -105,7 +106,7 @@ impl Draw {
     }
 
     fn action(&mut self) -> ProposalAction {
-        match self.below(3) {
+        match self.below(5) {
             0 => {
                 ProposalAction::SetConstant { constant: self.one(PolicyConstant::ALL), value: self.number() }
             }
@@ -117,6 +118,17 @@ impl Draw {
                     organisation: OrgId(d.bytes16()),
                     practitioner: PractitionerId(d.bytes16()),
                 }),
+            },
+            2 => ProposalAction::ChangeValidators {
+                remove: self.flag().then(|| PublicKey(self.bytes32())),
+                add: self.flag().then(|| Validator {
+                    organisation: OrgId(self.bytes16()),
+                    public_key: PublicKey(self.bytes32()),
+                    network_key: PublicKey(self.bytes32()),
+                }),
+            },
+            3 => ProposalAction::SetParams {
+                params: Params { window: self.number(), view_timeout_ms: self.number(), ..Params::default() },
             },
             _ => ProposalAction::SetEnrolment {
                 study: StudyId(self.bytes16()),
@@ -376,6 +388,10 @@ impl Draw {
             44 => Call::Propose(Propose { proposal: ProposalId(self.bytes16()), action: self.action() }),
             45 => Call::Vote(Vote { proposal: ProposalId(self.bytes16()), accept: self.flag() }),
             46 => Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(self.bytes16()) }),
+            47 => Call::ConfirmReadiness(ConfirmReadiness {
+                proposal: ProposalId(self.bytes16()),
+                height: Height(self.number()),
+            }),
             _ => unreachable!("below CALLS"),
         };
         TxBody {

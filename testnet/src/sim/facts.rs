@@ -109,7 +109,11 @@ impl Fact {
                 height: certificate.height.0,
                 digest: certificate.header_hash,
             }],
-            Record::Entered(_) | Record::Born { .. } | Record::Batch { .. } | Record::Halted(_) => Vec::new(),
+            Record::Entered(_)
+            | Record::Born { .. }
+            | Record::Batch { .. }
+            | Record::Halted(_)
+            | Record::Epoch { .. } => Vec::new(),
         }
     }
 

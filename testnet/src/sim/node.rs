@@ -23,7 +23,9 @@ use epione_node::ports::{
 };
 use epione_node::start;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
-use epione_types::{BlockHeader, Certificate, Genesis, Height, Signer, TimestampMs, ValidatorIndex};
+use epione_types::{
+    BlockHeader, Certificate, Genesis, Height, PublicKey, Signer, TimestampMs, ValidatorIndex, ValidatorSet,
+};
 
 use super::clock::Micros;
 use super::crypto::{SimSigner, SimVerifier};
@@ -83,6 +85,7 @@ impl Transport for SimTransport {
     fn disconnect(&mut self, peer: ValidatorIndex, reason: &str) {
         self.tape.say(Said::Disconnect(peer.get(), reason.to_owned()));
     }
+    fn roster(&mut self, _: &ValidatorSet, _: &[PublicKey]) {}
 }
 
 /// Port: the consensus log, and what became durable in it.
@@ -268,9 +271,7 @@ impl Process {
         let (pool, held) = PoolLog::open(pool).map_err(|error| why(error.to_string()))?;
 
         let signer: Arc<dyn Signer + Send + Sync> = common.signers[me].clone();
-        let set = common.genesis.validators.clone();
-        let config =
-            start::config(&common.genesis, &signer.public_key()).map_err(|error| why(error.to_string()))?;
+        let config = start::config(&chain, &signer.public_key()).map_err(|error| why(error.to_string()))?;
         let facts = records.iter().flat_map(|record| Fact::of_record(me, record)).collect();
         let restores = records.iter().filter_map(|record| match record {
             Record::Certified(certificate) => Some(certificate.height),
@@ -291,12 +292,12 @@ impl Process {
         let certified = chain.certified().map_or(Height::ZERO, |certificate| certificate.height);
         let feed =
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
-        let executor = Executor::new(chain.clone(), set.clone());
+        let executor = Executor::new(chain.clone());
         let deadline = executor.deadline().map_err(|error| why(error.to_string()))?;
         let txs_max = common.settings.pool.txs_max;
-        let verify = VerifyLane::new(chain.clone(), set.params.clone(), common.verifier, pool, txs_max);
-        let write =
-            WriteLane::new(chain.clone(), set, feed.clone()).map_err(|error| why(error.to_string()))?;
+        let verify =
+            VerifyLane::new(chain.clone(), &common.genesis.validators.params, common.verifier, pool, txs_max);
+        let write = WriteLane::new(chain.clone(), feed.clone()).map_err(|error| why(error.to_string()))?;
         let serve = ServeLane::new(chain.clone());
 
         let tape = Tape::default();

@@ -150,7 +150,7 @@ fn describe_message(message: &Message) -> String {
                 "ViewChange v{} by {} certified h{} prepared [{}]",
                 change.body.view,
                 change.from,
-                change.body.certified(),
+                change.body.certified(epione_types::Height::ZERO),
                 prepared.join(" ")
             )
         }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codes::{EnrolmentStatus, PolicyConstant, StudyStatus};
-use crate::id::{OrgId, PatientId, PractitionerId, ProposalId, StudyId, TimestampMs};
+use crate::genesis::{Params, Validator};
+use crate::id::{Height, OrgId, PatientId, PractitionerId, ProposalId, StudyId, TimestampMs};
+use crate::sign::PublicKey;
 
 /// What a proposal does when it has passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,19 @@ pub enum ProposalAction {
         /// Where it stands.
         status: EnrolmentStatus,
     },
+    /// Changes who validates, from the next epoch on: one joins, one leaves, or one takes the place of another, as when a
+    /// hospital renews its keys. Nothing else happens to the one that leaves: it may join again.
+    ChangeValidators {
+        /// Whose voting key no longer counts.
+        remove: Option<PublicKey>,
+        /// Who joins. It must have confirmed that it is ready before the proposal can pass.
+        add: Option<Validator>,
+    },
+    /// Changes the parameters of consensus, from the next epoch on.
+    SetParams {
+        /// All of them.
+        params: Params,
+    },
 }
 
 /// One who reads for a study.
@@ -62,6 +77,16 @@ pub struct Vote {
     pub proposal: ProposalId,
     /// For it?
     pub accept: bool,
+}
+
+/// Whoever is to join as a validator has caught up, and will vote when its epoch begins. Signed by the admin threshold of its
+/// organisation and by its voting key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmReadiness {
+    /// The proposal to let it join.
+    pub proposal: ProposalId,
+    /// The height that its node has executed.
+    pub height: Height,
 }
 
 /// Whoever proposed takes it back. Signed by the admin threshold of the same organisation.

@@ -378,8 +378,14 @@ fn key_calls() -> Vec<Call> {
             patient: PATIENT,
             status: EnrolmentStatus::Active,
         }),
+        propose(ProposalAction::ChangeValidators {
+            remove: Some(key(27)),
+            add: Some(Validator { organisation: ORG, public_key: key(28), network_key: key(29) }),
+        }),
+        propose(ProposalAction::SetParams { params: Params { window: 16, ..Params::default() } }),
         Call::Vote(Vote { proposal, accept: true }),
         Call::WithdrawProposal(WithdrawProposal { proposal }),
+        Call::ConfirmReadiness(ConfirmReadiness { proposal, height: Height(7) }),
     ]
 }
 
@@ -433,6 +439,7 @@ pub(crate) fn call_name(call: &Call) -> &'static str {
         Call::Propose(_) => "Propose",
         Call::Vote(_) => "Vote",
         Call::WithdrawProposal(_) => "WithdrawProposal",
+        Call::ConfirmReadiness(_) => "ConfirmReadiness",
     }
 }
 

@@ -101,7 +101,8 @@ pub(crate) fn answer(answer: BlocksAnswer) -> Outcome {
         assert_eq!(block.batch, *payload.bytes(), "another batch at {height}");
     }
     // One who has nothing executes what it vouches for, from the first block on, or nothing.
-    let config = Config { chain: LIVED.chain_id, set: LIVED.set.clone(), me: ValidatorIndex(3) };
+    let config =
+        Config { chain: LIVED.chain_id, set: LIVED.set.clone(), begin: Height::ZERO, me: ValidatorIndex(3) };
     let signer = std::sync::Arc::new(FakeSigner(LIVED.set.get(config.me).unwrap().public_key));
     let stored = Stored::genesis(LIVED.chain_id, LIVED.genesis_time);
     let (mut replica, mut step) = Replica::born(config, signer, stored);

@@ -88,8 +88,11 @@ fn toml(text: &[u8]) -> Outcome {
         fs::write(&folder.file, text).unwrap();
         match config::load(&folder.file) {
             Ok(config) => {
-                assert!(config.genesis.validators.get(config.me).is_some());
-                assert!(config.peers.len() < config.genesis.validators.len());
+                let known = |one: &RegisterOrganisation| one.organisation == config.organisation;
+                assert!(
+                    text.windows(4).any(|at| at == b"join") || config.genesis.organisations.iter().any(known)
+                );
+                assert!(config.peers.len() < config.genesis.validators.len() + config::PEERS_MAX);
                 Outcome::Accepted
             }
             Err(errors) => {
@@ -113,8 +116,10 @@ fn genesis(text: &[u8]) -> Outcome {
     let again: Genesis = serde_json::from_slice(&serde_json::to_vec(&genesis).unwrap()).unwrap();
     assert_eq!(again.chain_id(), genesis.chain_id(), "one genesis, one chain id");
     let chain = Chain::open(Arc::new(MemoryStore::new()), &start::origin(&genesis)).expect("it can start");
+    let chain = Arc::new(chain);
     for validator in &genesis.validators.validators {
-        let config = start::config(&genesis, &validator.public_key).expect("a validator of it");
+        let config = start::config(&chain, &validator.public_key).expect("its state is whole");
+        assert!(config.is_member());
         let signer = Arc::new(crate::common::FakeSigner(validator.public_key));
         let born: (Replica, _) = start::born(&chain, config, signer).expect("born");
         assert_eq!(born.0.low().0, 0);

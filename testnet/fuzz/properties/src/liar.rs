@@ -224,7 +224,7 @@ impl Liars {
 
     /// What follows from view changes (R18), reckoned here anew.
     fn list(changes: &[Signed<ViewChange>]) -> Vec<(Height, Hash)> {
-        let base = changes.iter().map(|one| one.body.certified()).max().unwrap_or(Height::ZERO);
+        let base = changes.iter().map(|one| one.body.certified(Height::ZERO)).max().unwrap_or(Height::ZERO);
         let mut best: BTreeMap<Height, &PreparedCertificate> = BTreeMap::new();
         for one in changes.iter().flat_map(|change| &change.body.prepared).filter(|one| one.height() > base) {
             let held = best.entry(one.height()).or_insert(one);

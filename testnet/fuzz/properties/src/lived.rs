@@ -107,7 +107,7 @@ impl Lived {
     }
 
     pub(crate) fn gate(&self) -> Verifying<'_, FakeVerifier> {
-        Verifying { chain: self.chain_id, set: &self.set, verifier: &FakeVerifier }
+        Verifying { chain: self.chain_id, set: &self.set, begin: Height::ZERO, verifier: &FakeVerifier }
     }
 
     /// Blocks `from` and on with the first certificate at or above `to`, as an honest peer answers.

@@ -113,7 +113,8 @@ fn rot(disk: &MemoryDisk, names: &mut Vec<String>, choices: &mut Choices<'_>, be
 /// A validator restored from `found` has what follows from it, and says nothing against what it once said.
 fn restore(me: usize, found: &[Record], sound: bool) -> Outcome {
     let me = ValidatorIndex(me as u16);
-    let config = Config { chain: LIVED.chain_id, set: LIVED.set.clone(), me };
+    let config =
+        Config { chain: LIVED.chain_id, set: LIVED.set.clone(), begin: epione_types::Height::ZERO, me };
     let signer = Arc::new(FakeSigner(LIVED.set.get(me).unwrap().public_key));
     let stored = Stored::genesis(LIVED.chain_id, LIVED.genesis_time);
     let (replica, step) = match Replica::restore(config, signer, stored, found.to_vec()) {
@@ -164,7 +165,12 @@ fn foreign(bytes: &[u8]) -> Outcome {
 /// Sound frames with records of a real log, or damaged ones, in any order: restored or refused, never a panic.
 fn reordered(mut choices: Choices<'_>) -> Outcome {
     let me = choices.below(LIVED.logs.len());
-    let config = Config { chain: LIVED.chain_id, set: LIVED.set.clone(), me: ValidatorIndex(me as u16) };
+    let config = Config {
+        chain: LIVED.chain_id,
+        set: LIVED.set.clone(),
+        begin: epione_types::Height::ZERO,
+        me: ValidatorIndex(me as u16),
+    };
     let mut records = Vec::new();
     if !choices.flag() {
         records.push(LIVED.logs[me][0].clone());

@@ -184,7 +184,7 @@ impl Story {
             0 => Event::Validated { digest: Hash([choices.byte(); 32]), valid: choices.flag() },
             1 => {
                 let Some((header, _)) = cluster.nodes[i].chain.first() else { return };
-                Event::Executed(header.clone())
+                Event::Executed { header: header.clone(), next: None }
             }
             _ => Event::Propose { view: View(77), height: Height(choices.number()), payload },
         };
@@ -197,7 +197,12 @@ impl Story {
         let (i, peer) = (choices.below(cluster.n()), choices.below(cluster.n()));
         let from = Height(1 + choices.below(12) as u64);
         let Some(answer) = cluster.blocks(peer, from, from) else { return };
-        let gate = Verifying { chain: cluster.chain_id, set: &cluster.set, verifier: &FakeVerifier };
+        let gate = Verifying {
+            chain: cluster.chain_id,
+            set: &cluster.set,
+            begin: Height::ZERO,
+            verifier: &FakeVerifier,
+        };
         if let Ok(blocks) = gate.blocks(answer) {
             cluster.feed(i, Event::Blocks(blocks));
         }

@@ -53,9 +53,9 @@ impl LawlessPrimary {
 
     /// Proposals at and below the base of its own NewView, for those who are behind.
     fn below_base(stage: &mut Stage<'_>, to: usize, body: &NewView) {
-        let Some(base) = body.base() else { return };
+        let base = body.base(Height::ZERO);
         for back in 0..stage.random.within(1, 3) {
-            let height = base.height.minus(back);
+            let height = base.minus(back);
             let stamp = stage.clock;
             let payload = Payload::new(Batch::Proposed { proposer: stage.index(), stamp, txs: Vec::new() });
             if height > Height::ZERO {

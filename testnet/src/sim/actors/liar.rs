@@ -53,7 +53,7 @@ impl Liar {
     fn lie(&self, stage: &mut Stage<'_>, mut change: ViewChange) -> ViewChange {
         if self.has(stage, Trick::Stale) {
             change.certificate = self.old.clone().filter(|_| stage.random.chance(500));
-            let top = change.certified().plus(stage.set.params.window);
+            let top = change.certified(epione_types::Height::ZERO).plus(stage.set.params.window);
             change.prepared.retain(|one| one.height() <= top);
         }
         if self.has(stage, Trick::Hides) {
@@ -78,7 +78,7 @@ impl Liar {
             (certificate.header_hash, certificate.signatures) = (digest, stage.some_signatures(seal, count));
             return;
         }
-        let certified = change.certified();
+        let certified = change.certified(epione_types::Height::ZERO);
         let open = |vote: &&SignedVote| vote.vote.height > certified && vote.vote.view < change.view;
         let Some(pre_prepare) = self.proposals.iter().find(open) else { return };
         let prepare = Vote { kind: Kind::Prepare, ..pre_prepare.vote };

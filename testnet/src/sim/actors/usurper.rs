@@ -112,7 +112,7 @@ impl Actor for Usurper {
 
 /// What follows from ViewChanges (R18).
 fn carried(changes: &[Signed<ViewChange>]) -> Vec<(Height, Hash)> {
-    let base = changes.iter().map(|change| change.body.certified()).max().unwrap_or(Height::ZERO);
+    let base = changes.iter().map(|change| change.body.certified(Height::ZERO)).max().unwrap_or(Height::ZERO);
     let prepared =
         || changes.iter().flat_map(|change| &change.body.prepared).filter(|one| one.height() > base);
     let top = prepared().map(PreparedCertificate::height).max().unwrap_or(base);

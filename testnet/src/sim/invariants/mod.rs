@@ -123,7 +123,7 @@ impl Invariants {
         let check = match proof {
             Proof::Prepared(prepared) => self.certificates.prepared(prepared),
             Proof::NewView(new_view) => {
-                let base = new_view.body.base().map_or(0, |certificate| certificate.height.0);
+                let base = new_view.body.base(epione_types::Height::ZERO).0;
                 self.closed_heights.entered(node, new_view.body.view.0, base);
                 let check = self.new_views.entered(node, new_view);
                 self.need("new views", check);

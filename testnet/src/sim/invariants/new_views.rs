@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use epione_consensus::{NewView, Signed, ViewChange};
+use epione_consensus::{NewView, Signed};
 use epione_types::{Batch, Hash, Height, View};
 
 use super::Check;
@@ -32,7 +32,7 @@ impl NewViews {
 
 fn follows(body: &NewView) -> BTreeMap<Height, Hash> {
     let changes = || body.view_changes.iter().map(|change| &change.body);
-    let base = changes().map(ViewChange::certified).max().unwrap_or(Height::ZERO);
+    let base = changes().map(|change| change.certified(Height::ZERO)).max().unwrap_or(Height::ZERO);
     let mut best: BTreeMap<Height, (View, Hash)> = BTreeMap::new();
     for one in changes().flat_map(|change| &change.prepared).filter(|one| one.height() > base) {
         let known = best.entry(one.height()).or_insert((one.view(), one.digest()));
