@@ -137,7 +137,11 @@ impl Draw {
             status: if self.rarely(6) { self.one(&other) } else { usual },
             version: 1,
             category: self.one(&CATEGORIES),
-            labels: if self.flag() { vec![] } else { self.some(&often, 3) },
+            labels: match self.below(6) {
+                0..3 => vec![],
+                3 => self.some(Label::ALL, 2), // each of the minor's own, too
+                _ => self.some(&often, 3),
+            },
             service_month: self.month(),
             minor_consented: self.rarely(4),
             commitment: Hash([1; 32]),
@@ -230,7 +234,12 @@ impl Draw {
         let study = Study {
             status: if self.rarely(8) { StudyStatus::Suspended } else { StudyStatus::Approved },
             approved_until: self.edge(8).unwrap_or(TimestampMs(9_999)),
-            team: if self.rarely(6) { vec![] } else { vec![(HOSP_A, DOCTOR), (HOSP_B, DOCTOR)] },
+            // The doctor has a namesake in the other hospital.
+            team: match self.below(6) {
+                0 => vec![],
+                1 => vec![(HOSP_A, DOCTOR)],
+                _ => vec![(HOSP_A, DOCTOR), (HOSP_B, DOCTOR)],
+            },
         };
         let status = if self.rarely(6) { EnrolmentStatus::Withdrawn } else { EnrolmentStatus::Active };
         let facts = Facts {
@@ -249,11 +258,13 @@ impl Draw {
     }
 }
 
-const CATEGORIES: [Category; 6] = [
+const CATEGORIES: [Category; 8] = [
     Category::Lab,
     Category::Billing,
+    Category::Encounter,
     Category::Demographics,
     Category::Diagnosis,
+    Category::Immunization,
     Category::ClinicalNote,
     Category::PsychotherapyNote,
 ];

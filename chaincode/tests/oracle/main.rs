@@ -1,4 +1,5 @@
-//! The access decision against a second, naive one, and its seven properties, on a hundred thousand states and more.
+//! The access decision against a second, naive one, and its seven properties, on a hundred thousand states and more;
+//! the two for every role, purpose and action; and what requesters are told of it.
 //!
 //! States are drawn from a seed, `EPIONE_STATES` of them (100,000 unless said); a failure prints the seed of its state.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -11,10 +12,14 @@ mod draw;
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list of roles would be longer than the decision")]
 mod naive;
 
+use epione_chaincode::access::decide::told;
 use epione_chaincode::consent::{Basis, Revocation};
+use epione_chaincode::identity::{Member, Patient, PatientStatus};
+use epione_chaincode::records::{Record, RecordStatus};
 use epione_chaincode::{Decided, Facts, Request, decide};
 use epione_types::call::GrantKind;
-use epione_types::codes::{Decision, Label, Obligation};
+use epione_types::codes::{Action, Category, Decision, Label, Obligation, Purpose, Reason, Role};
+use epione_types::id::{OrgId, PatientId, PractitionerId, RecordId};
 use epione_types::{TimestampMs, codec};
 
 use draw::{Draw, NOW};
@@ -51,6 +56,11 @@ fn two_implementations_and_seven_properties() {
         );
         *reasons.entry(found.reason.name()).or_insert(0_u32) += 1;
         properties(&mut draw, &facts, &request, &found, seed);
+        assert_eq!(
+            told(&facts, &request, NOW, &found),
+            sayable(&facts, &request, &found),
+            "told: state {seed}"
+        );
     }
     for (reason, count) in &reasons {
         println!("{count:>7} {reason}");
@@ -108,6 +118,77 @@ fn properties(draw: &mut Draw, facts: &Facts, request: &Request, found: &Decided
     let absent = decide(&without, request, NOW);
     let outcome = |it: &Decided| (it.decision, it.grant, it.obligations.clone());
     assert_eq!(outcome(&absent), outcome(found), "P7 what is over: state {seed}");
+}
+
+/// What may be said of a decision: the requester's own reason. Of any other, what a practitioner would hear of somebody's plain
+/// record, there or not; what anybody else would of an erased one if it still stood.
+fn sayable(facts: &Facts, request: &Request, found: &Decided) -> Reason {
+    let hides = |reason: Reason| reason.public() == Reason::AccessDenied;
+    if !hides(found.reason) {
+        return found.reason;
+    }
+    let instead = match &facts.record {
+        Some(record) if !matches!(request.who, Member::Practitioner(..)) => {
+            if found.reason != Reason::DenyRecordErased {
+                return Reason::AccessDenied;
+            }
+            Facts { record: Some(Record { status: RecordStatus::Active, ..record.clone() }), ..facts.clone() }
+        }
+        _ => somebodys(facts),
+    };
+    let instead = decide(&instead, request, NOW);
+    if instead.decision == Decision::Permit || hides(instead.reason) {
+        return Reason::AccessDenied;
+    }
+    instead.reason
+}
+
+/// A plain note of a patient whom the requester has nothing to do with.
+fn somebodys(facts: &Facts) -> Facts {
+    let (record, patient) =
+        (0..).map(|seed| Draw::new(seed).situation().0).find_map(|it| it.record.zip(it.patient)).unwrap();
+    let record = Record {
+        id: RecordId([90; 16]),
+        patient: PatientId([91; 16]),
+        custodian: OrgId([92; 16]),
+        author: PractitionerId([93; 16]),
+        status: RecordStatus::Active,
+        category: Category::ClinicalNote,
+        labels: vec![],
+        ..record
+    };
+    let patient = Patient { care_organisations: vec![], status: PatientStatus::Active, ..patient };
+    Facts {
+        record: Some(record),
+        patient: Some(patient),
+        representation: None,
+        rules: vec![],
+        enrolment: None,
+        override_until: None,
+        ..facts.clone()
+    }
+}
+
+/// The draw meets a laboratory that looks for fraud once in a hundred thousand states.
+#[test]
+fn every_role_purpose_and_action() {
+    let (mut facts, mut request) = (0..)
+        .map(|seed| Draw::new(seed).situation())
+        .find(|(facts, request)| {
+            let staff = facts.practitioner.as_ref().is_some_and(|it| it.roles == Role::ALL);
+            staff && naive::decide(facts, request, NOW).is_ok()
+        })
+        .unwrap();
+    facts.rules.clear();
+    let member = request.who;
+    for (&role, &purpose, &action) in Role::ALL.iter().flat_map(|role| {
+        Purpose::ALL
+            .iter()
+            .flat_map(move |purpose| Action::ALL.iter().map(move |action| (role, purpose, action)))
+    }) {
+        request = Request { who: member, role, purpose, action, ..request };
+        assert_eq!(decide(&facts, &request, NOW), naive(&facts, &request, NOW), "{request:?}");
+    }
 }
 
 /// A check that cannot fail is a defect: each of the oracle's own errors is found within a few thousand states.
