@@ -301,7 +301,7 @@ fn permit(
         return Ok(Permit::because(Reason::PermitSubject));
     }
 
-    let asked = Asked { request, record, rules: &facts.rules, now };
+    let asked = Asked::new(request, record, &facts.rules, now);
 
     // 5 the representative
     if role == Role::Representative {

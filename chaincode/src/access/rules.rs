@@ -3,12 +3,18 @@
 //! A permit beats a matching denial only if it is at least as narrow in subject, purpose and data, and strictly
 //! narrower in one; otherwise the denial wins. A record opens only if *every* label on it is named by the
 //! permit; `*` never opens 42 CFR Part 2 or psychotherapy notes. The order of rules never matters.
+//!
+//! Time grows with the number of rules, not with its square: rules are compared by what they say ([`Breadth`]), and a
+//! thousand say few different things.
 
+use core::cell::OnceCell;
 use core::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use epione_types::TimestampMs;
 use epione_types::call::{GrantKind, Grantee, Labels, Purposes, Rule};
 use epione_types::codes::{Label, Purpose, Reason, Role};
+use epione_types::id::GrantId;
 
 use super::decide::Request;
 use crate::consent::Grant;
@@ -19,8 +25,10 @@ use crate::records::Record;
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
     pub(super) record: &'a Record,
-    pub(super) rules: &'a [Grant],
     pub(super) now: TimestampMs,
+    rules: &'a [Grant],
+    /// Rules in force that may be passed on; looked for when a first sub-grant asks.
+    parents: OnceCell<BTreeSet<GrantId>>,
 }
 
 /// What the rules answer.
@@ -61,38 +69,98 @@ impl Check {
     }
 }
 
-/// A rule that applies, with its narrowness in subject (0 everybody to 3 one person) and purpose (0 `*` to 3).
-#[derive(Clone, Copy)]
-struct Match<'a> {
-    grant: &'a Grant,
+/// What a rule that applies says, as far as it matters which of two is narrower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Breadth {
+    /// 0 everybody to 3 one person.
     subject: u8,
+    /// 0 `*` to 3.
     purpose: u8,
+    /// It names records.
+    records: bool,
+    /// It names categories or a period.
+    restricted: bool,
+    /// Of the record's labels those that it names, a bit each: with `*`, a denial names all, a permit none.
+    labels: u64,
+}
+
+const _: () = assert!(Label::ALL.len() <= u64::BITS as usize);
+
+impl Breadth {
+    /// This permit is at least as narrow as the denial in everything, and narrower in something.
+    fn dominates(&self, denial: &Self) -> bool {
+        let labels = denial.labels & !self.labels == 0;
+        let restricted = self.restricted || !denial.restricted;
+        let data = self.records || (!denial.records && restricted && labels);
+        // Labels never make a permit narrower: naming one more opens more.
+        let strictly = self.subject > denial.subject
+            || self.purpose > denial.purpose
+            || (self.records && !denial.records)
+            || (self.restricted && !denial.restricted);
+        self.subject >= denial.subject && self.purpose >= denial.purpose && data && strictly
+    }
+
+    /// Which of several permits is the narrowest: data first, then subject, then purpose.
+    const fn narrowness(&self) -> (u8, u8, u8) {
+        let data = match self {
+            Self { records: true, .. } => 3,
+            Self { labels: 1.., .. } => 2,
+            Self { restricted: true, .. } => 1,
+            Self { restricted: false, .. } => 0,
+        };
+        (data, self.subject, self.purpose)
+    }
 }
 
 impl<'a> Asked<'a> {
+    pub(super) const fn new(
+        request: &'a Request,
+        record: &'a Record,
+        rules: &'a [Grant],
+        now: TimestampMs,
+    ) -> Self {
+        Self { request, record, now, rules, parents: OnceCell::new() }
+    }
+
     /// Precedence among the rules that `considered` lets through.
     pub(super) fn evaluate(&self, considered: impl Fn(&Grant) -> bool) -> Evaluation<'a> {
-        let (mut permits, mut denials, mut nearest_miss) = (Vec::new(), Vec::new(), None);
+        let (mut permits, mut denials, mut nearest_miss) = (Vec::new(), BTreeSet::new(), None);
         for grant in self.rules.iter().filter(|grant| considered(grant)) {
             let Some(subject) = subject_rank(self.request, &grant.rule) else { continue };
             match (grant.rule.kind, self.applies(grant)) {
-                (GrantKind::Permit, Ok(purpose)) => permits.push(Match { grant, subject, purpose }),
-                (GrantKind::Deny, Ok(purpose)) => denials.push(Match { grant, subject, purpose }),
+                (GrantKind::Permit, Ok(purpose)) => {
+                    permits.push((self.breadth(grant, subject, purpose), grant))
+                }
+                (GrantKind::Deny, Ok(purpose)) => drop(denials.insert(self.breadth(grant, subject, purpose))),
                 (GrantKind::Permit, Err(check)) => nearest_miss = nearest_miss.max(Some(check)),
                 (GrantKind::Deny, Err(_)) => {}
             }
         }
-        permits.sort_by_cached_key(|permit| {
-            let limited = permit.grant.rule.max_uses.is_some();
-            let narrowness = (self.data_rank(&permit.grant.rule), permit.subject, permit.purpose);
-            (Reverse(narrowness), limited, permit.grant.id)
+        let prevails = |(permit, _): &(Breadth, _)| denials.iter().all(|denial| permit.dominates(denial));
+        let narrowest = permits.into_iter().filter(prevails).min_by_key(|(permit, grant)| {
+            let limited = grant.rule.max_uses.is_some();
+            (Reverse(permit.narrowness()), limited, grant.id)
         });
-        let prevails = |permit: &&Match<'_>| denials.iter().all(|denial| self.dominates(permit, denial));
-        let narrowest = permits.iter().find(prevails);
         match narrowest {
-            Some(permit) => Evaluation::Permit(permit.grant),
+            Some((_, permit)) => Evaluation::Permit(permit),
             None if !denials.is_empty() => Evaluation::Deny(Reason::DenyExplicit),
             None => Evaluation::Deny(nearest_miss.map_or(Reason::DenyNoGrant, Check::reason)),
+        }
+    }
+
+    /// What a rule says that applies.
+    fn breadth(&self, grant: &Grant, subject: u8, purpose: u8) -> Breadth {
+        let rule = &grant.rule;
+        let named = |label: &&Label| match rule.kind {
+            GrantKind::Permit => names(rule, **label),
+            GrantKind::Deny => hits(rule, **label),
+        };
+        Breadth {
+            subject,
+            purpose,
+            records: !rule.records.is_empty(),
+            restricted: is_restricted(rule),
+            labels: self.record.labels.iter().filter(named).fold(0, |set, label| set | 1 << *label as u8),
         }
     }
 
@@ -137,35 +205,11 @@ impl<'a> Asked<'a> {
 
     fn parent_lives(&self, rule: &Rule) -> bool {
         let Some(id) = rule.parent else { return true };
-        let parent = self.rules.iter().find(|grant| grant.id == id);
-        parent.is_some_and(|parent| {
-            parent.rule.delegable && parent.rule.parent.is_none() && lives(parent, self.now).is_ok()
-        })
-    }
-
-    /// The permit is at least as narrow as the denial in everything, and narrower in something.
-    fn dominates(&self, permit: &Match<'_>, denial: &Match<'_>) -> bool {
-        let (p, d) = (&permit.grant.rule, &denial.grant.rule);
-        let (p_restricted, d_restricted) = (is_restricted(p), is_restricted(d));
-        let (p_records, d_records) = (!p.records.is_empty(), !d.records.is_empty());
-        let labels = || self.record.labels.iter().all(|label| !hits(d, *label) || names(p, *label));
-        let data = p_records || (!d_records && labels() && (!d_restricted || p_restricted));
-        // Labels never make a permit narrower: naming one more opens more.
-        let strictly = permit.subject > denial.subject
-            || permit.purpose > denial.purpose
-            || (p_records && !d_records)
-            || (p_restricted && !d_restricted);
-        permit.subject >= denial.subject && permit.purpose >= denial.purpose && data && strictly
-    }
-
-    fn data_rank(&self, rule: &Rule) -> u8 {
-        if !rule.records.is_empty() {
-            3
-        } else if self.record.labels.iter().any(|label| names(rule, *label)) {
-            2
-        } else {
-            u8::from(is_restricted(rule))
-        }
+        let passes_on = |grant: &&Grant| {
+            grant.rule.delegable && grant.rule.parent.is_none() && lives(grant, self.now).is_ok()
+        };
+        let parents = || self.rules.iter().filter(passes_on).map(|grant| grant.id).collect();
+        self.parents.get_or_init(parents).contains(&id)
     }
 }
 
