@@ -21,6 +21,7 @@ use std::time::Duration;
 use epione_chaincode::identity::Member;
 use epione_chaincode::read;
 use epione_client::{auth, tx};
+use epione_ledger::chain::{Chain, Head};
 use epione_types::{PublicKey, TimestampMs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -56,6 +57,8 @@ pub(super) struct Caller {
     pub(super) key: PublicKey,
     /// What it is registered as.
     pub(super) member: Member,
+    /// End of the token, exclusive.
+    pub(super) expires: TimestampMs,
     /// When an answer is too late.
     pub(super) deadline: Instant,
     _room: Room,
@@ -154,12 +157,20 @@ impl Open {
     }
 }
 
+/// A good token, and whose key it was as of a block.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    token: auth::Caller,
+    member: Member,
+    as_of: Head,
+}
+
 #[derive(Debug, Default)]
 struct Book {
     /// Calls under way.
     open: Open,
     /// Tokens of members whose signature was verified, and in which order.
-    good: HashMap<Arc<str>, auth::Caller>,
+    good: HashMap<Arc<str>, Known>,
     good_order: VecDeque<Arc<str>>,
     /// Bad tokens by address, since when.
     bad: HashMap<IpAddr, (Instant, u32)>,
@@ -208,33 +219,38 @@ impl Door {
         let place = from.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |from| network_of(from.address));
         let token = bearer(headers)?;
         let now = tx::now();
-        let known = self.book().good.get(token).copied().filter(|known| now < known.expires);
+        let known = self.book().good.get(token).copied().filter(|known| now < known.token.expires);
         let shown = match known {
-            Some(known) => known,
+            Some(known) => known.token,
             None => self.verify(token, place, now)?,
         };
         let key = shown.key;
-        let read = self.node.read(move |chain| {
-            let height = chain.head().height;
-            Ok::<_, NodeError>((height, read::member_of(&ChainState(chain.clone()), &key)))
-        });
-        let (height, member) = read.await?;
-        let Some(member) = member? else {
-            // A self-made key signs valid tokens too, and a member's is valid until after they are struck off.
-            self.forget(token);
-            self.count_bad(place);
-            return Err(RpcError::UnknownKey(height));
+        // The state says whose a key is: until the next block it says the same.
+        let member = match known.filter(|known| known.as_of == self.node.status().head) {
+            Some(known) => known.member,
+            None => {
+                let state = |chain: &Arc<Chain>| ChainState(chain.clone());
+                let read = self.node.read(move |chain| {
+                    Ok::<_, NodeError>(chain.consistent(|| read::member_of(&state(chain), &key)))
+                });
+                let (as_of, member) = read.await?;
+                let Some(member) = member? else {
+                    // A self-made key signs valid tokens too, and a member's is valid until after they are struck off.
+                    self.forget(token);
+                    self.count_bad(place);
+                    return Err(RpcError::UnknownKey(as_of.height));
+                };
+                self.remember(token, Known { token: shown, member, as_of }, now);
+                member
+            }
         };
         if let Some(from) = from {
             from.is_known();
         }
-        if known.is_none() {
-            self.remember(token, shown, now);
-        }
         let client = client_of(member);
         self.book().open.enter(client, &self.limits)?;
         let room = Room { door: self.clone(), client, _of_all: of_all };
-        Ok(Caller { key, member, deadline, _room: room })
+        Ok(Caller { key, member, expires: shown.expires, deadline, _room: room })
     }
 
     /// A token that is not known to be a member's.
@@ -251,15 +267,15 @@ impl Door {
         }
     }
 
-    fn remember(&self, token: &str, caller: auth::Caller, now: TimestampMs) {
+    fn remember(&self, token: &str, known: Known, now: TimestampMs) {
         let mut book = self.book();
         let token: Arc<str> = token.into();
-        if book.good.insert(token.clone(), caller).is_none() {
+        if book.good.insert(token.clone(), known).is_none() {
             book.good_order.push_back(token);
         }
         // The oldest goes when there are too many; what has expired goes on the way.
         while let Some(oldest) = book.good_order.front().cloned() {
-            let expired = book.good.get(&oldest).is_none_or(|caller| caller.expires <= now);
+            let expired = book.good.get(&oldest).is_none_or(|known| known.token.expires <= now);
             if book.good.len() <= GOOD_TOKENS_MAX && !expired {
                 break;
             }

@@ -198,6 +198,7 @@ impl Server {
         let submission = submission::Submission::new(node.clone(), limits.clone(), stop.clone());
         let subscribers = node.with_own_reads(SUBSCRIBERS_READS);
         let events = event::Events { node: subscribers, limits: limits.clone(), stop: stop.clone() };
+        let consents = consent::Consent { node: node.clone(), wait_max: limits.wait_max, stop: stop.clone() };
         let public = transport(grpc, &limits)?
             .add_service(health.clone())
             .add_service(reflection()?.build_v1()?)
@@ -205,7 +206,7 @@ impl Server {
             .add_service(serve!(door, submission_api::SubmissionServiceServer, submission))
             .add_service(serve!(door, identity_api::IdentityServiceServer, identity::Identity(node.clone())))
             .add_service(serve!(door, record_api::RecordServiceServer, record::Records(node.clone())))
-            .add_service(serve!(door, consent_api::ConsentServiceServer, consent::Consent(node.clone())))
+            .add_service(serve!(door, consent_api::ConsentServiceServer, consents))
             .add_service(serve!(door, audit_api::AuditServiceServer, audit::Audit(node.clone())))
             .add_service(serve!(door, ledger_api::LedgerServiceServer, ledger::Ledger(node.clone())))
             .add_service(serve!(door, event_api::EventServiceServer, events));

@@ -11,6 +11,7 @@ use epione_proto::v1 as pb;
 use epione_types::TimestampMs;
 use epione_types::codes::Role;
 use epione_types::id::PatientId;
+use tokio::time::Instant;
 
 use super::door::Caller;
 use super::error::RpcError;
@@ -73,7 +74,18 @@ pub(super) async fn view<T: Send + 'static>(
     min_height: u64,
     read: impl Fn(&View<'_>) -> Result<T, RpcError> + Send + 'static,
 ) -> Result<(T, Head), RpcError> {
-    reach(node, caller, min_height).await?;
+    view_until(node, caller, caller.deadline, min_height, read).await
+}
+
+/// The same for one of a stream's questions, which has a deadline of its own.
+pub(super) async fn view_until<T: Send + 'static>(
+    node: &NodeHandle,
+    caller: &Arc<Caller>,
+    deadline: Instant,
+    min_height: u64,
+    read: impl Fn(&View<'_>) -> Result<T, RpcError> + Send + 'static,
+) -> Result<(T, Head), RpcError> {
+    reach(node, deadline, min_height).await?;
     let caller = caller.clone();
     let (head, answer) = node
         .read(move |chain| {
@@ -90,10 +102,10 @@ pub(super) async fn view<T: Send + 'static>(
 }
 
 /// Waits until the ledger is as high as the caller asks: their own writes are then in it.
-async fn reach(node: &NodeHandle, caller: &Caller, min_height: u64) -> Result<(), RpcError> {
+async fn reach(node: &NodeHandle, deadline: Instant, min_height: u64) -> Result<(), RpcError> {
     let mut progress = node.progress();
     let reached = progress.wait_for(|progress| progress.height.0 >= min_height);
-    let late = tokio::time::timeout_at(caller.deadline, reached).await;
+    let late = tokio::time::timeout_at(deadline, reached).await;
     match late {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(NodeError::Stopping.into()),

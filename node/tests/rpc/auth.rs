@@ -7,7 +7,8 @@ use epione_proto::FILE_DESCRIPTOR_SET;
 use epione_proto::v1 as pb;
 use epione_proto::v1::ledger_service_client::LedgerServiceClient;
 use epione_proto::v1::operator_service_client::OperatorServiceClient;
-use epione_types::ChainId;
+use epione_types::call::{Call, RotateKey};
+use epione_types::{ChainId, Signer as _};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::{Code, Request};
@@ -103,6 +104,35 @@ async fn a_token_is_recent_for_this_chain_and_signed_by_a_registered_key() {
         let status = soon(ledger.get_status(with_token(&good, pb::GetStatusRequest {}))).await.unwrap();
         assert_eq!(status.into_inner().chain_id, chain.0.as_slice());
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_known_is_refused_from_its_end_and_from_its_keys_end_on() {
+    let world = World::new(Limits::default()).await;
+    let mut ledger = LedgerServiceClient::new(world.channel());
+    let mut ask = async |token: &str| {
+        soon(ledger.get_status(with_token(token, pb::GetStatusRequest {}))).await.map(drop)
+    };
+    // Nothing is committed meanwhile, and then one transaction.
+    let (brief, whole) =
+        (auth::create(&key("drC"), world.genesis.chain_id(), tx::now(), 5), world.token("drC"));
+    for token in [&brief, &brief, &whole, &whole] {
+        ask(token).await.unwrap();
+    }
+    let ended = soon(async {
+        loop {
+            if let Err(status) = ask(&brief).await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(told(&ended.await), (Code::Unauthenticated, "TOKEN_EXPIRED".to_owned()));
+    let rotate = RotateKey { key: key("drC, later").public_key() };
+    world.ok(&["drC", "drC, later"], Call::RotateKey(rotate)).await;
+    let struck = (Code::Unauthenticated, "KEY_NOT_REGISTERED".to_owned());
+    assert_eq!(told(&ask(&whole).await.unwrap_err()), struck);
+    ask(&world.token("drC, later")).await.unwrap();
     world.stop().await;
 }
 

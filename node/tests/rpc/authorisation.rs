@@ -201,7 +201,14 @@ macro_rules! state {
 }
 
 fn decision(bytes: &Bytes) -> String {
-    let answer = pb::CheckAccessResponse::decode(bytes.clone()).unwrap();
+    decided(pb::CheckAccessResponse::decode(bytes.clone()).unwrap())
+}
+
+fn first_decision(bytes: &Bytes) -> String {
+    decided(pb::CheckAccessStreamResponse::decode(bytes.clone()).unwrap().answer.unwrap())
+}
+
+fn decided(answer: pb::CheckAccessResponse) -> String {
     let name = |number: i32| {
         Reason::ALL.iter().find(|reason| code_to_wire(**reason) == number).map_or("?", |it| it.name())
     };
@@ -297,6 +304,12 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
             "as a physician in an emergency, without grounds",
             decision,
             move |caller, there| ask(caller, there, false),
+        ),
+        question(
+            "ConsentService.CheckAccessStream",
+            "the second record, in the own role",
+            first_decision,
+            move |caller, there| Some(pb::CheckAccessStreamRequest { check: ask(caller, there, true) }),
         ),
         question(
             "AuditService.ListAccessEvents",

@@ -1,5 +1,6 @@
 //! Who may read what.
 
+use epione_client::{auth, tx};
 use epione_node::rpc::Limits;
 use epione_proto::ApiError;
 use epione_proto::convert::{code_to_wire, raw};
@@ -9,13 +10,15 @@ use epione_proto::v1::identity_service_client::IdentityServiceClient;
 use epione_proto::v1::ledger_service_client::LedgerServiceClient;
 use epione_proto::v1::record_service_client::RecordServiceClient;
 use epione_proto::v1::{self as pb, member::Member as MemberKind};
-use epione_types::call::{Call, GrantKind, RevokeGrant};
+use epione_types::call::{Call, GrantKind, RevokeGrant, RotateKey};
 use epione_types::codes::{Decision, Reason};
-use epione_types::{Genesis, Height};
+use epione_types::{Genesis, Height, Signer as _};
 use tonic::{Code, Status};
 
 use crate::support::{id16, key};
-use crate::world::{World, access, grant, grant_call, org, patient, record, record_call, soon, told};
+use crate::world::{
+    World, access, grant, grant_call, org, patient, record, record_call, soon, told, with_token,
+};
 
 /// What a caller gets of anna, and of a patient and a record that do not exist: the name of each read and its answer.
 async fn looks(
@@ -310,5 +313,80 @@ async fn the_ledger_is_open_and_what_blocks_hold_is_for_overseers() {
     assert_eq!(told(&none).0, Code::NotFound);
     let evidence = soon(ledger.list_evidence(world.by("anna", pb::ListEvidenceRequest { page: None }))).await;
     assert!(evidence.unwrap().into_inner().evidence.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_of_a_stream_are_answered_in_order_and_as_one_by_one() {
+    let world = World::new(Limits::default()).await;
+    world.ok(&["anna"], grant_call("anna", "g", GrantKind::Permit)).await;
+    let mut consent = ConsentServiceClient::new(world.channel());
+    let check = |name: &str, min_height| pb::CheckAccessRequest {
+        access: Some((&access(name)).into()),
+        options: Some(pb::ReadOptions { min_height, with_proof: false }),
+    };
+    let mut one_by_one = Vec::new();
+    for name in ["anna1", "karl1", "nobody1"] {
+        one_by_one
+            .push(soon(consent.check_access(world.by("drC", check(name, 0)))).await.unwrap().into_inner());
+    }
+    // More than are read together, and then one that is none.
+    let mut requests: Vec<_> =
+        ["anna1", "karl1", "nobody1"].iter().cycle().take(300).map(|name| check(name, 1)).collect();
+    requests.push(pb::CheckAccessRequest::default());
+    requests.push(check("anna1", 0));
+    let requests = requests.into_iter().map(|check| pb::CheckAccessStreamRequest { check: Some(check) });
+    let stream = futures::stream::iter(requests);
+    let mut answers = soon(consent.check_access_stream(world.by("drC", stream))).await.unwrap().into_inner();
+    for number in 0..300 {
+        let answered = soon(answers.message()).await.unwrap().unwrap();
+        assert_eq!(answered.answer.as_ref(), Some(&one_by_one[number % 3]), "{number}");
+    }
+    let end = soon(answers.message()).await.unwrap_err();
+    assert_eq!(told(&end), (Code::InvalidArgument, "MISSING_FIELD".to_owned()));
+    assert_eq!(soon(answers.message()).await.unwrap(), None);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_checks_ends_with_its_token_and_with_its_key() {
+    let world = World::new(Limits::default()).await;
+    let mut consent = ConsentServiceClient::new(world.channel());
+    let ask = || pb::CheckAccessStreamRequest {
+        check: Some(pb::CheckAccessRequest { access: Some((&access("anna1")).into()), options: None }),
+    };
+    let mut open = async |token: &str| {
+        let (to, requests) = tokio::sync::mpsc::channel(1);
+        let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
+        let answers = soon(consent.check_access_stream(with_token(token, stream))).await.unwrap();
+        (to, answers.into_inner())
+    };
+    // The token ends, whether anything is asked or not.
+    let chain = world.genesis.chain_id();
+    let (to, mut answers) = open(&auth::create(&key("drA"), chain, tx::now(), 4)).await;
+    to.send(ask()).await.unwrap();
+    assert!(soon(answers.message()).await.unwrap().is_some());
+    let ended = (Code::Unauthenticated, "TOKEN_EXPIRED".to_owned());
+    assert_eq!(told(&soon(answers.message()).await.unwrap_err()), ended);
+    let (to, mut answers) = open(&auth::create(&key("drA"), chain, tx::now(), 4)).await;
+    let status = soon(async {
+        loop {
+            drop(to.send(ask()).await); // nobody takes it any more once the stream has ended
+            match answers.message().await {
+                Ok(answer) => assert!(answer.is_some()),
+                Err(status) => return status,
+            }
+        }
+    });
+    assert_eq!(told(&status.await), ended);
+    // The key is replaced.
+    let (to, mut answers) = open(&world.token("drC")).await;
+    to.send(ask()).await.unwrap();
+    assert!(soon(answers.message()).await.unwrap().is_some());
+    let rotate = RotateKey { key: key("drC, later").public_key() };
+    world.ok(&["drC", "drC, later"], Call::RotateKey(rotate)).await;
+    to.send(ask()).await.unwrap();
+    let struck = (Code::Unauthenticated, "KEY_NOT_REGISTERED".to_owned());
+    assert_eq!(told(&soon(answers.message()).await.unwrap_err()), struck);
     world.stop().await;
 }
