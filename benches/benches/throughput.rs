@@ -7,65 +7,18 @@
 #![allow(clippy::float_arithmetic, reason = "figures for people")]
 #![allow(clippy::indexing_slicing, reason = "a benchmark that panics is a broken benchmark")]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use epione_benches::network::{NODES, start, submit};
 use epione_benches::{Random, Scratch, option};
 use epione_client::tx::now;
-use epione_client::{TxBuilder, keys};
-use epione_node::config::{self, LogFormat};
-use epione_node::handle::{Level, NodeHandle};
-use epione_node::run::{self, Node};
-use epione_testnet::local::{Lifetime, Network, Options};
-use epione_types::call::{Call, RegisterPatient};
-use epione_types::id::{OrgId, PatientId};
-use epione_types::{ChainId, Hash, Params, SecretKey, SignedTx};
+use epione_node::config::LogFormat;
+use epione_node::handle::Level;
+use epione_node::run;
+use epione_types::SignedTx;
 use futures::StreamExt as _;
 
-const NODES: usize = 4;
 const IDLE: usize = 100;
-
-/// Who sends, and through which node.
-struct Hospital {
-    organisation: OrgId,
-    admin: SecretKey,
-    node: Node,
-}
-
-impl Hospital {
-    fn patient(&self, chain: ChainId, random: &mut Random) -> SignedTx {
-        let (patient, notice_hash) = (PatientId(random.bytes()), Hash([1; 32]));
-        let call = Call::RegisterPatient(RegisterPatient { patient, key: None, notice_hash });
-        let builder = TxBuilder::new(chain, call).expires_at(now().plus(3_600_000));
-        builder.sign(&self.admin, &[]).expect("a body that can be signed")
-    }
-}
-
-async fn start(scratch: &Scratch) -> Vec<Hospital> {
-    let options = Options { nodes: NODES, binary: PathBuf::new(), params: Params::default() };
-    let network = Network::create(&scratch.path().join("net"), &options, Lifetime::WithStarter);
-    let network = network.expect("a network's files");
-    let (layout, state) = (network.layout().clone(), network.state().clone());
-    drop(network); // it held the ports for the nodes
-    let mut hospitals = Vec::new();
-    for (node, place) in state.nodes.iter().enumerate() {
-        let mut config = config::load(&layout.config(node)).expect("a configuration as written");
-        config.pipeline = option("--pipeline", 1) as u64;
-        hospitals.push(Hospital {
-            organisation: place.organisation,
-            admin: keys::read(&layout.admin_key(node)).expect("a key as written"),
-            node: Node::start(config).await.expect("a node that starts"),
-        });
-    }
-    hospitals
-}
-
-/// How long the outcome took. A refusal ends the benchmark: nothing here may have to be sent again.
-async fn submit(handle: &NodeHandle, organisation: OrgId, tx: SignedTx, level: Level) -> Duration {
-    let begun = Instant::now();
-    handle.submit(tx, organisation, level).await.expect("room in the mempool: lower --in-flight");
-    begun.elapsed()
-}
 
 fn print(what: &str, mut latencies: Vec<Duration>) {
     latencies.sort_unstable();
@@ -78,25 +31,24 @@ async fn main() {
     let (count, in_flight) = (option("--txs", 20_000), option("--in-flight", 500));
     run::init_logging("warn", LogFormat::Text).expect("the first to log");
     let scratch = Scratch::new("throughput");
-    let hospitals = start(&scratch).await;
-    let chain = hospitals[0].node.handle().chain_id();
+    let hospitals = start(&scratch, option("--pipeline", 1)).await;
     let mut random = Random(now().0);
 
-    let first = hospitals[0].patient(chain, &mut random);
-    submit(hospitals[0].node.handle(), hospitals[0].organisation, first, Level::Certified).await;
+    let first = hospitals[0].patient(&mut random);
+    submit(hospitals[0].handle(), hospitals[0].organisation, first, Level::Certified).await;
     for (name, level) in [("idle, committed", Level::Committed), ("idle, certified", Level::Certified)] {
         let mut latencies = Vec::new();
         for hospital in hospitals.iter().cycle().take(IDLE) {
-            let tx = hospital.patient(chain, &mut random);
-            latencies.push(submit(hospital.node.handle(), hospital.organisation, tx, level).await);
+            let tx = hospital.patient(&mut random);
+            latencies.push(submit(hospital.handle(), hospital.organisation, tx, level).await);
         }
         print(name, latencies);
     }
 
     let mut loads = Vec::new();
     for hospital in &hospitals {
-        let txs: Vec<SignedTx> = (0..count / NODES).map(|_| hospital.patient(chain, &mut random)).collect();
-        loads.push((hospital.node.handle().clone(), hospital.organisation, txs));
+        let txs: Vec<SignedTx> = (0..count / NODES).map(|_| hospital.patient(&mut random)).collect();
+        loads.push((hospital.handle().clone(), hospital.organisation, txs));
     }
     println!("{count} transactions of {} bytes", loads[0].2.first().map_or(0, SignedTx::encoded_len));
     let begun = Instant::now();

@@ -11,6 +11,7 @@
 )]
 
 pub mod clinic;
+pub mod network;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,7 +30,9 @@ pub fn on_processor() -> Duration {
     Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
 }
 
-fn percentile(times: &[Duration], percentile: usize) -> f64 {
+/// The time below which so many of a hundred lie, in microseconds.
+#[must_use]
+pub fn percentile(times: &[Duration], percentile: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted[(sorted.len() * percentile / 100).min(sorted.len() - 1)].as_secs_f64() * 1e6
@@ -46,6 +49,31 @@ impl Samples {
         self.processor.push(on_processor().saturating_sub(before));
         made
     }
+}
+
+/// The middle one.
+#[must_use]
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// Time that this process was on processors, all threads together; zero where the system does not tell.
+#[must_use]
+pub fn on_processors() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold anything: state first, user and system time 12th and 13th, in hundredths of a second.
+    let after = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = after.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The load average of the last minute, for whoever shares the machine; empty where the system does not tell.
+#[must_use]
+pub fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Prints rows as they come.
