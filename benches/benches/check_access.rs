@@ -12,7 +12,11 @@
 //! - *revoked*: the streams go on; a grant is revoked through the asked node, and from the acknowledgement (COMMITTED) on each of
 //!   the four nodes is asked again and again until it denies. The time is the last one's.
 #![allow(clippy::float_arithmetic, reason = "figures for people")]
-#![allow(clippy::indexing_slicing, reason = "a benchmark that panics is a broken benchmark")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark that panics is a broken benchmark"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
