@@ -350,8 +350,13 @@ impl<'s> Sight<'s> {
         if matches!(member, Member::Admin(own) if organisation == Some(own)) {
             return Ok(true);
         }
-        let asked = match found {
+        let of_record = match found {
             Some(found) => host::get(state, &keys::access(found.patient, height, index))?,
+            None => None,
+        };
+        // What is there by now may not have been when it was asked for.
+        let asked = match of_record {
+            Some(asked) => Some(asked),
             None => host::get(state, &keys::access_unknown(member, height, index))?,
         };
         Ok(asked.is_some_and(|asked| asked.who == member))

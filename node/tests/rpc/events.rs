@@ -368,6 +368,33 @@ async fn a_denied_access_names_the_patient_to_those_only_who_may_read_of_it() {
     world.stop().await;
 }
 
+/// Asked for before it was there, and registered since: whoever asked goes on seeing that they did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_to_what_was_not_there_yet_stays_with_who_asked() {
+    let world = World::new(Limits::default()).await;
+    world.staff("clinic", "drD", epione_types::codes::Role::Physician).await;
+    world.ok(&["drC"], Call::RecordAccess(access("later"))).await;
+    let last = crate::world::practitioner_call("last", epione_types::codes::Role::Nurse);
+    world.ok(&["clinic.admin", "last"], last).await;
+    let accesses = async |who: &str| {
+        let mut stream = subscribe(&world, who, from_start(None)).await;
+        let last = raw(crate::support::id16("last"));
+        let all = until(&mut stream, |event| {
+            let kind = event.event.as_ref().unwrap().kind.as_ref().unwrap();
+            matches!(kind, Kind::PractitionerRegistered(it) if it.practitioner_id == last)
+        });
+        all.await.iter().filter(|event| name(event) == "access").count()
+    };
+    for there in [false, true] {
+        if there {
+            world.ok(&["drA"], record_call("anna", "later")).await;
+        }
+        assert_eq!(accesses("drC").await, 1, "registered since: {there}");
+        assert_eq!(accesses("drD").await, 0, "a colleague; registered since: {there}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_goes_on_at_another_node_and_after_a_restart() {
     // Not the primary: nobody has to change the view when it is gone.
