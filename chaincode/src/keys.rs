@@ -521,6 +521,28 @@ pub fn reviews_overdue(who: (OrgId, PractitionerId), now: TimestampMs) -> KeyRan
     KeyRange::below(&[b"rev/", who.0.as_bytes(), who.1.as_bytes()], &now.next().0.to_be_bytes())
 }
 
+/// All of an organisation's overrides that wait for their review, by practitioner, soonest due first.
+#[must_use]
+pub fn reviews(organisation: OrgId) -> KeyRange<()> {
+    KeyRange::all(&[b"rev/", organisation.as_bytes()])
+}
+
+/// What a `rev/` key says.
+pub(crate) fn review_of(key: &[u8]) -> Result<Escalation, StateError> {
+    let parts = || {
+        let (organisation, rest) = key.strip_prefix(b"rev/")?.split_at_checked(16)?;
+        let (practitioner, rest) = rest.split_at_checked(16)?;
+        let (due, patient) = rest.split_first_chunk::<8>()?;
+        let practitioner = PractitionerId::try_from(practitioner).ok()?;
+        Some(Escalation {
+            practitioner: (OrgId::try_from(organisation).ok()?, practitioner),
+            patient: PatientId::try_from(patient).ok()?,
+            due: TimestampMs(u64::from_be_bytes(*due)),
+        })
+    };
+    parts().ok_or_else(|| StateError::damaged(key, "a review of nobody"))
+}
+
 /// What the review of an override found.
 #[must_use]
 pub fn review_found(patient: PatientId, opened: Height, who: (OrgId, PractitionerId)) -> Key<Review> {

@@ -133,14 +133,14 @@ pub fn proposals(
     Ok(Page { items, next: page.next })
 }
 
-/// A review that should have been done.
+/// A review that is owed; of an escalation, one that should have been done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Escalation {
     /// Who broke the glass.
     pub practitioner: (OrgId, PractitionerId),
     /// On whose records.
     pub patient: PatientId,
-    /// By when it should have been reviewed.
+    /// By when it is to be reviewed.
     pub due: TimestampMs,
 }
 
@@ -162,6 +162,67 @@ pub fn escalations(
     let page = page(state, keys::escalations(organisation), after, limit)?;
     let items = page.items.iter().map(|(key, ())| keys::escalation_of(key)).collect::<Result<_, _>>()?;
     Ok(Some(Page { items, next: page.next }))
+}
+
+/// What an organisation's members owe to be reviewed, as those may see it who answer for them.
+pub struct Reviews<'s> {
+    state: &'s dyn State,
+    organisation: OrgId,
+}
+
+impl<'s> Reviews<'s> {
+    /// None if they are not for `who`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn open(
+        state: &'s dyn State,
+        now: TimestampMs,
+        who: Member,
+        organisation: OrgId,
+    ) -> Result<Option<Self>, StateError> {
+        Ok(answers_for(state, now, who, organisation)?.then_some(Self { state, organisation }))
+    }
+
+    /// Overrides that nobody has reviewed, by member, soonest due first; or the overdue ones alone, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn list(
+        &self,
+        overdue_only: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<(PatientId, Override)>, StateError> {
+        let Self { state, organisation } = *self;
+        let all = if overdue_only { keys::escalations(organisation) } else { keys::reviews(organisation) };
+        let owed_of = if overdue_only { keys::escalation_of } else { keys::review_of };
+        let page = page(state, all, after, limit)?;
+        let mut items = Vec::new();
+        for (key, ()) in &page.items {
+            let owed = owed_of(key)?;
+            let found = owed_override(state, owed)?;
+            let found = found.ok_or_else(|| StateError::damaged(key, "the override is not there"))?;
+            items.push((owed.patient, found));
+        }
+        Ok(Page { items, next: page.next })
+    }
+}
+
+/// The override whose review is owed. A patient's overrides are few, and their keys do not begin with the practitioner.
+fn owed_override(state: &dyn State, owed: Escalation) -> Result<Option<Override>, StateError> {
+    let mut after = None;
+    loop {
+        let found = page(state, keys::emergencies(owed.patient), after.as_deref(), MAX_PAGE)?;
+        let is_it = |it: &Override| it.practitioner == owed.practitioner && it.review_due == owed.due;
+        if let Some((_, found)) = found.items.into_iter().find(|(_, it)| is_it(it)) {
+            return Ok(Some(found));
+        }
+        after = found.next;
+        if after.is_none() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Administrators, privacy officers and auditors: of the organisation, or (but for privacy officers) of a validator's.
@@ -235,6 +296,24 @@ pub fn access_request(
     }
     let reader = Reader::open(state, now, who, patient)?;
     Ok(reader.filter(|reader| reader.sees_request(&request)).map(|_| request))
+}
+
+/// The requests that `who` made for access to a patient's records, ascending by id: for those for whom there is no
+/// [`Reader`]. Nothing is shown of a patient who does not exist, as of one whom they did not ask.
+///
+/// # Errors
+/// The store failed.
+pub fn own_access_requests(
+    state: &dyn State,
+    who: Member,
+    patient: PatientId,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Page<AccessRequest>, StateError> {
+    let page = page(state, keys::access_requests(patient), after, limit)?;
+    let items = page.items.into_iter().map(|(_, request)| request);
+    let items = items.filter(|it| who == Member::Practitioner(it.requester.0, it.requester.1)).collect();
+    Ok(Page { items, next: page.next })
 }
 
 /// What one member may see of one patient.
@@ -494,14 +573,21 @@ impl<'s> Reader<'s> {
         Ok(Page { items, next: page.next })
     }
 
-    /// What the patient is told, oldest first.
+    /// What the patient is told, oldest first. A record is named to those for whom its entry is.
     ///
     /// # Errors
     /// The store failed.
     pub fn notices(&self, after: Option<&[u8]>, limit: usize) -> Result<Page<Notice>, StateError> {
         let page = page(self.state, keys::notices(self.id), after, limit)?;
-        let items = page.items.into_iter().map(|(_, notice)| notice);
-        Ok(Page { items: items.filter(|_| self.whole || self.cares).collect(), next: page.next })
+        let mut items = Vec::new();
+        for (_, mut notice) in page.items.into_iter().filter(|_| self.whole || self.cares) {
+            if let Some(id) = notice.about.record {
+                let record = get(self.state, &keys::record(id))?;
+                notice.about.record = record.filter(|it| self.sees_record(it)).map(|it| it.id);
+            }
+            items.push(notice);
+        }
+        Ok(Page { items, next: page.next })
     }
 
     /// Changes of the key that signs for the patient, oldest first.

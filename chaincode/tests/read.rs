@@ -9,7 +9,7 @@ use epione_chaincode::read::{self, Page, Reader};
 use epione_types::TimestampMs;
 use epione_types::call::*;
 use epione_types::codes::*;
-use epione_types::id::{AccessRequestId, RepresentativeId};
+use epione_types::id::{AccessRequestId, PatientId, RepresentativeId};
 use support::*;
 
 fn staff(hospital: &str, name: &str) -> Member {
@@ -320,6 +320,39 @@ fn who_sees_how_much_of_the_rest() {
     };
     assert!(request(staff("hospB", "drB2")) && request(Member::Patient(patient("anna"))));
     assert!(!request(staff("hospB", "drB")) && !request(Member::Patient(patient("gus1"))));
+    // The same of the list of those who have no reader.
+    let own = |who, whose| {
+        let list = |after: Option<&[u8]>| {
+            read::own_access_requests(&world.state, who, patient(whose), after, 2).unwrap()
+        };
+        all(list).len()
+    };
+    assert_eq!(own(staff("hospB", "drB2"), "anna"), 1);
+    for (who, whose) in [
+        (staff("hospB", "drB"), "anna"),
+        (staff("hospC", "drB2"), "anna"), // somebody else, of the same id
+        (staff("hospB", "drB2"), "karl"),
+        (staff("hospB", "drB2"), "nobody"),
+        (Member::Patient(patient("anna")), "anna"),
+        (Member::Admin(org("hospB")), "anna"),
+    ] {
+        assert_eq!(own(who, whose), 0, "{who:?} of {whose}");
+    }
+}
+
+#[test]
+fn a_notice_names_a_record_to_those_alone_who_may_know_of_it() {
+    let world = world();
+    let record_of = |who| {
+        let notices = all(|after| open(&world, who).unwrap().notices(after, 2).unwrap());
+        assert_eq!(notices.len(), 1, "{who:?}");
+        (notices[0].kind, notices[0].about.record)
+    };
+    let named = (NoticeKind::EmergencyAccess, Some(record("hiv")));
+    for who in [Member::Patient(patient("anna")), staff("hospA", "drA"), staff("hospA", "offA")] {
+        assert_eq!(record_of(who), named, "{who:?}");
+    }
+    assert_eq!(record_of(staff("hospA", "regA")), (NoticeKind::EmergencyAccess, None));
 }
 
 #[test]
@@ -371,5 +404,55 @@ fn overdue_reviews_are_for_those_who_answer_for_them() {
         (Member::Patient(patient("anna")), false),
     ] {
         assert_eq!(seen(who), sees.then(|| vec![overdue]), "{who:?}");
+        assert_eq!(owed(&world, who, "hospB", true).map(|it| it.len()), sees.then_some(1), "{who:?}");
     }
+}
+
+/// The open reviews of an organisation: whose, by whom, and the block that opened it.
+fn owed(world: &World, who: Member, of: &str, overdue: bool) -> Option<Vec<(PatientId, Member, u64)>> {
+    let now = TimestampMs(world.now);
+    let reviews = read::Reviews::open(&world.state, now, who, org(of)).unwrap()?;
+    let row = |(patient, it): (PatientId, epione_chaincode::access::Override)| {
+        (patient, Member::Practitioner(it.practitioner.0, it.practitioner.1), it.height.0)
+    };
+    Some(all(|after| reviews.list(overdue, after, 1).unwrap()).into_iter().map(row).collect())
+}
+
+#[test]
+fn a_review_is_owed_from_the_emergency_until_it_is_done() {
+    let mut world = rich();
+    let mut opened = Vec::new();
+    // Twice by drB on karl, an earlier and a later one; once by drB2 on anna.
+    for (name, on, whose) in [("drB", "karl1", "karl"), ("drB2", "anna1", "anna"), ("drB", "karl1", "karl")] {
+        let tx = world.emergency(name, on);
+        world.ok(tx);
+        opened.push((patient(whose), staff("hospB", name), world.height));
+        world.block_after(4 * HOUR, &[]);
+    }
+    let officer = staff("hospB", "offB");
+    let sorted = |rows: &[(PatientId, Member, u64)]| {
+        let mut rows = rows.to_vec();
+        rows.sort_by_key(|(_, who, height)| (who.person(), *height));
+        rows
+    };
+    assert_eq!(owed(&world, officer, "hospB", false), Some(sorted(&opened)));
+    assert_eq!(owed(&world, officer, "hospB", true), Some(vec![]));
+    assert_eq!(owed(&world, officer, "hospA", false), None);
+    assert_eq!(owed(&world, Member::Admin(org("hospA")), "hospC", false), Some(vec![]));
+
+    // Overdue ones oldest first, whoever opened them.
+    world.block_after(72 * HOUR, &[]);
+    assert_eq!(owed(&world, officer, "hospB", true), Some(opened.clone()));
+    let review = ReviewOverride {
+        patient: patient("karl"),
+        height: epione_types::Height(opened[0].2),
+        organisation: org("hospB"),
+        practitioner: practitioner("drB"),
+        verdict: Verdict::Ok,
+        text_commitment: None,
+    };
+    let tx = world.tx(&["offB"], Call::ReviewOverride(review));
+    world.ok(tx);
+    assert_eq!(owed(&world, officer, "hospB", true), Some(opened[1..].to_vec()));
+    assert_eq!(owed(&world, officer, "hospB", false), Some(sorted(&opened[1..])));
 }

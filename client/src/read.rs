@@ -43,6 +43,8 @@ reads! {
         get_patient(GetPatientRequest) -> GetPatientResponse;
         /// Whom the node takes this client for.
         who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+        /// A page of those who act for a patient, or did.
+        list_representations(ListRepresentationsRequest) -> ListRepresentationsResponse;
     }
     RecordServiceClient {
         /// One record.
@@ -55,12 +57,18 @@ reads! {
         get_grant(GetGrantRequest) -> GetGrantResponse;
         /// A page of a patient's grants and denials.
         list_grants(ListGrantsRequest) -> ListGrantsResponse;
+        /// A page of the requests for access to a patient's records.
+        list_access_requests(ListAccessRequestsRequest) -> ListAccessRequestsResponse;
     }
     AuditServiceClient {
         /// A page of the accesses to a patient's records.
         list_access_events(ListAccessEventsRequest) -> ListAccessEventsResponse;
         /// A page of the emergency overrides on a patient.
         list_overrides(ListOverridesRequest) -> ListOverridesResponse;
+        /// A page of an organisation's overrides that wait for their review.
+        list_open_reviews(ListOpenReviewsRequest) -> ListOpenReviewsResponse;
+        /// A page of the notices to a patient.
+        list_notices(ListNoticesRequest) -> ListNoticesResponse;
     }
     LedgerServiceClient {
         /// Where the node stands.

@@ -119,7 +119,8 @@ fn every_kind_of_break_is_named_and_an_addition_is_none() {
             "AuditService.ListOverrides(.epione.v1.ListOverridesRequest) -> .epione.v1.ListOverridesResponse is gone",
             |set| {
                 let mut services = set.file.iter_mut().flat_map(|file| &mut file.service);
-                services.find(|service| service.name() == "AuditService").unwrap().method.pop();
+                let audit = services.find(|service| service.name() == "AuditService").unwrap();
+                audit.method.retain(|rpc| rpc.name() != "ListOverrides");
             },
         ),
         (

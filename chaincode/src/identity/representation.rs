@@ -80,7 +80,9 @@ impl Representation {
             && self.revoked_at.is_none_or(|revoked| now < revoked)
     }
 
-    fn status(&self, now: TimestampMs) -> RepresentationStatus {
+    /// Where it stands at `now`; active also before its beginning.
+    #[must_use]
+    pub fn status(&self, now: TimestampMs) -> RepresentationStatus {
         let over = self.revoked_at.is_some() || self.until.is_some_and(|until| until <= now);
         if over { Revoked } else { Active }
     }

@@ -1,4 +1,4 @@
-//! Grants and denials, and what an access would come to.
+//! Grants and denials, requests for them, and what an access would come to.
 //!
 //! A stream of checks is pulled by its reader: what has arrived is read as of one block, at most [`CHECKS_AT_ONCE`] at a time,
 //! answered, and only then is more taken in. It ends with the token that opened it, and with the key's registration, which
@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epione_chaincode::{Decided, check_access_as_told, host, keys, read};
+use epione_chaincode::consent::requests::AccessRequest;
+use epione_chaincode::read::{self, Reader};
+use epione_chaincode::{Decided, check_access_as_told, host, keys};
 use epione_client::auth::TokenError;
 use epione_client::tx;
 use epione_ledger::chain::Head;
@@ -222,5 +224,34 @@ impl ConsentService for Consent {
     ) -> Result<Response<Self::CheckAccessStreamStream>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(Box::pin(self.clone().checks(caller, request.into_inner()))))
+    }
+
+    async fn list_access_requests(
+        &self,
+        request: Request<pb::ListAccessRequestsRequest>,
+    ) -> Result<Response<pb::ListAccessRequestsResponse>, Status> {
+        let caller = caller(&request)?;
+        let pb::ListAccessRequestsRequest { patient_id, page, options } = request.into_inner();
+        let id: PatientId = fixed("patient_id", &patient_id).map_err(RpcError::from)?;
+        let paging = Paging::new(page, options.as_ref(), keys::access_requests(id).from())?;
+        let min_height = options.unwrap_or_default().min_height;
+        let ((found, next_page_token), head) = view(&self.node, &caller, min_height, move |view| {
+            let key = |it: &AccessRequest| keys::access_request(id, it.id).as_bytes().to_vec();
+            let member = view.caller.member;
+            if let Some(reader) = Reader::open(view.state, view.now, member, id)? {
+                return paging.fill(|after, limit| reader.access_requests(after, limit), |_| true, key);
+            }
+            // Who asked sees that they did; who did not hears what they would of a patient that there is none of.
+            let own =
+                |after: Option<&[u8]>, limit| read::own_access_requests(view.state, member, id, after, limit);
+            let (own, next) = paging.fill(own, |_| true, key)?;
+            if own.is_empty() { Err(RpcError::NotAllowed) } else { Ok((own, next)) }
+        })
+        .await?;
+        Ok(Response::new(pb::ListAccessRequestsResponse {
+            access_requests: found.iter().map(|it| wire::access_request(id, it)).collect(),
+            next_page_token,
+            context: Some(context(&head)),
+        }))
     }
 }

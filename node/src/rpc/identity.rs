@@ -3,12 +3,13 @@
 use epione_chaincode::{keys, read};
 use epione_proto::convert::{fixed, raw};
 use epione_proto::v1::{self as pb, identity_service_server::IdentityService, member::Member as MemberKind};
+use epione_types::call::Person;
 use epione_types::id::{OrgId, PatientId, PractitionerId};
 use tonic::{Request, Response, Status};
 
 use super::door::caller;
 use super::error::RpcError;
-use super::read::{context, entry, view};
+use super::read::{Paging, context, entry, view};
 use super::wire;
 use crate::handle::NodeHandle;
 
@@ -77,6 +78,33 @@ impl IdentityService for Identity {
         Ok(Response::new(pb::WhoAmIResponse {
             public_key: raw(caller.key.0),
             members: wire::member(caller.member).into_iter().chain(validator).collect(),
+            context: Some(context(&head)),
+        }))
+    }
+
+    async fn list_representations(
+        &self,
+        request: Request<pb::ListRepresentationsRequest>,
+    ) -> Result<Response<pb::ListRepresentationsResponse>, Status> {
+        let caller = caller(&request)?;
+        let pb::ListRepresentationsRequest { patient_id, page, options } = request.into_inner();
+        let id: PatientId = fixed("patient_id", &patient_id).map_err(RpcError::from)?;
+        let paging = Paging::new(page, options.as_ref(), keys::representations(id).from())?;
+        let min_height = options.unwrap_or_default().min_height;
+        let ((representations, next_page_token), head) = view(&self.0, &caller, min_height, move |view| {
+            let reader = view.patient(id)?;
+            let (found, next) = paging.fill(
+                |after, limit| reader.representations(after, limit),
+                |_| true,
+                |(person, _): &(Person, _)| keys::representation(id, *person).as_bytes().to_vec(),
+            )?;
+            let row = |(person, it): &(Person, _)| wire::representation(id, *person, it, view.now);
+            Ok((found.iter().map(row).collect(), next))
+        })
+        .await?;
+        Ok(Response::new(pb::ListRepresentationsResponse {
+            representations,
+            next_page_token,
             context: Some(context(&head)),
         }))
     }

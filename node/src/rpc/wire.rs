@@ -1,15 +1,20 @@
 //! What the contracts keep, as the API shows it.
 
+use epione_chaincode::access::notices::Notice;
 use epione_chaincode::access::{AccessEvent, Override};
+use epione_chaincode::consent::requests::AccessRequest;
 use epione_chaincode::consent::{Basis, Grant};
 use epione_chaincode::identity::{
     Member, Organisation, OrganisationStatus, Patient, PatientStatus, Practitioner, PractitionerStatus,
+    Representation,
 };
 use epione_chaincode::records::Record;
 use epione_consensus::{Kind, SignedVote};
 use epione_proto::convert::{Code, code_to_wire, raw};
 use epione_proto::v1::{self as pb, member::Member as MemberKind};
-use epione_types::codes::Reason;
+use epione_types::TimestampMs;
+use epione_types::call::Person;
+use epione_types::codes::{OverrideStatus, Reason};
 use epione_types::id::{OrgId, PatientId, PractitionerId};
 
 fn codes<T: Code>(list: &[T]) -> Vec<i32> {
@@ -145,7 +150,7 @@ pub(super) fn access(patient: PatientId, found: &AccessEvent, precise: bool) -> 
     }
 }
 
-pub(super) fn emergency(patient: PatientId, found: &Override) -> pb::Override {
+pub(super) fn emergency(patient: PatientId, found: &Override, status: OverrideStatus) -> pb::Override {
     let (organisation, practitioner) = found.practitioner;
     pb::Override {
         patient_id: raw(patient.0),
@@ -156,6 +161,57 @@ pub(super) fn emergency(patient: PatientId, found: &Override) -> pb::Override {
         expires_ms: found.expires.0,
         review_due_ms: found.review_due.0,
         height: found.height.0,
+        status: code_to_wire(status),
+    }
+}
+
+pub(super) fn notice(patient: PatientId, found: &Notice) -> pb::Notice {
+    pb::Notice {
+        patient_id: raw(patient.0),
+        height: found.height.0,
+        index: found.index,
+        kind: code_to_wire(found.kind),
+        block_time_ms: found.at.0,
+        practitioner: found.about.practitioner.map(|(organisation, id)| practitioner_ref(organisation, id)),
+        record_id: found.about.record.map(|id| raw(id.0)),
+        acknowledged_ms: found.acknowledged.map(|(at, _)| at.0),
+    }
+}
+
+pub(super) fn access_request(patient: PatientId, found: &AccessRequest) -> pb::AccessRequest {
+    let (organisation, practitioner) = found.requester;
+    pb::AccessRequest {
+        access_request_id: raw(found.id.0),
+        patient_id: raw(patient.0),
+        requester: Some(practitioner_ref(organisation, practitioner)),
+        rule: Some((&found.rule).into()),
+        message_commitment: found.message.map(|hash| raw(hash.0)),
+        created_ms: found.created_at.0,
+        expires_ms: found.expires_at.0,
+        status: code_to_wire(found.status),
+        grant_id: found.grant.map(|id| raw(id.0)),
+        answered_ms: found.answered.as_ref().map(|(at, _)| at.0),
+    }
+}
+
+pub(super) fn representation(
+    patient: PatientId,
+    person: Person,
+    found: &Representation,
+    now: TimestampMs,
+) -> pb::Representation {
+    pb::Representation {
+        patient_id: raw(patient.0),
+        person: Some(person.into()),
+        kind: code_to_wire(found.kind),
+        status: code_to_wire(found.status(now)),
+        from_ms: found.from.0,
+        until_ms: found.until.map(|at| at.0),
+        minor_privacy_from_ms: found.minor_privacy_from.map(|at| at.0),
+        categories: codes(&found.categories),
+        revoked_ms: found.revoked_at.map(|at| at.0),
+        evidence: raw(found.evidence.0),
+        attested_by_org_id: raw(found.organisation.0),
     }
 }
 

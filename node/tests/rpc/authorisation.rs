@@ -33,7 +33,10 @@ use tonic::{Request, Status};
 use crate::auth::methods;
 use crate::raw;
 use crate::support::{hash, id16, key};
-use crate::world::{World, access, grant, grant_call, org, patient, record, record_call, soon, with_token};
+use crate::world::{
+    World, access, emergency_call, grant, grant_call, org, patient, record, record_call, request_call, soon,
+    with_token,
+};
 
 /// A kind of caller.
 struct Caller {
@@ -90,6 +93,7 @@ async fn world() -> (World, SignedTx) {
     ] {
         world.staff(organisation, name, role).await;
     }
+    world.emergency_physician("clinic", "drE").await;
     let bela = epione_types::call::RegisterPatient {
         patient: patient("bela"),
         key: Some(key("bela").public_key()),
@@ -148,6 +152,8 @@ async fn world() -> (World, SignedTx) {
         (&["drC"], Call::RecordAccess(access("anna1"))),
         (&["drC"], Call::RecordAccess(access("anna2"))),
         (&["drD"], Call::RecordAccess(access("nothing"))),
+        (&["drD"], request_call("anna", "drD", "asked")),
+        (&["drE"], emergency_call("anna1")),
     ] {
         world.ok(signers, call).await;
     }
@@ -272,6 +278,14 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
         question("IdentityService.GetPatient", "", yes, move |_, there| {
             Some(pb::GetPatientRequest { patient_id: whose(there), options: None })
         }),
+        question(
+            "IdentityService.ListRepresentations",
+            "",
+            count!(ListRepresentationsResponse.representations),
+            move |_, there| {
+                Some(pb::ListRepresentationsRequest { patient_id: whose(there), ..Default::default() })
+            },
+        ),
         question("IdentityService.WhoAmI", "", yes, |_, there| there.then_some(pb::WhoAmIRequest {})),
         question("RecordService.GetRecord", "the first", yes, move |_, there| {
             Some(pb::GetRecordRequest { record_id: which("anna1", there), options: None })
@@ -312,6 +326,14 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
             move |caller, there| Some(pb::CheckAccessStreamRequest { check: ask(caller, there, true) }),
         ),
         question(
+            "ConsentService.ListAccessRequests",
+            "",
+            count!(ListAccessRequestsResponse.access_requests),
+            move |_, there| {
+                Some(pb::ListAccessRequestsRequest { patient_id: whose(there), ..Default::default() })
+            },
+        ),
+        question(
             "AuditService.ListAccessEvents",
             "",
             count!(ListAccessEventsResponse.events),
@@ -325,6 +347,18 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
             count!(ListOverridesResponse.overrides),
             move |_, there| Some(pb::ListOverridesRequest { patient_id: whose(there), ..Default::default() }),
         ),
+        question(
+            "AuditService.ListOpenReviews",
+            "of the clinic",
+            count!(ListOpenReviewsResponse.overrides),
+            |_, there| {
+                let org_id = raw(org(if there { "clinic" } else { "nothing" }).0);
+                Some(pb::ListOpenReviewsRequest { org_id, ..Default::default() })
+            },
+        ),
+        question("AuditService.ListNotices", "", count!(ListNoticesResponse.notices), move |_, there| {
+            Some(pb::ListNoticesRequest { patient_id: whose(there), ..Default::default() })
+        }),
         question("LedgerService.GetStatus", "", yes, |_, there| there.then_some(pb::GetStatusRequest {})),
         question("LedgerService.GetBlock", "", yes, block(false)),
         question("LedgerService.GetBlock", "with what it holds", yes, block(true)),
@@ -579,8 +613,8 @@ const HEADER: &str = "\
 Every method of the API was called by one of each kind of caller, as `node/tests/rpc/authorisation.rs` sets them up, and
 this is what they got. The patient has two records at the *custodian*, a hospital with a validator; a grant opens the first
 one to the *grantee*, a physician of a clinic without a validator, and a guest link opens it too; a denial is addressed to the
-*foreign physician*, a colleague. Both had asked for records before, with and without success. A number is how many entries
-were shown.
+*foreign physician*, a colleague, who asked the patient for access. Both had asked for records before, with and without
+success; another colleague, who is no caller here, broke the glass. A number is how many entries were shown.
 
 **What a denial tells.** Everything was asked for again with an id that there is nothing of: whoever was denied got the
 same error, to the word. A decision (`CheckAccess`, and the receipt of a `RecordAccess`) has a public reason, the same for a

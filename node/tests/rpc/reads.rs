@@ -10,14 +10,19 @@ use epione_proto::v1::identity_service_client::IdentityServiceClient;
 use epione_proto::v1::ledger_service_client::LedgerServiceClient;
 use epione_proto::v1::record_service_client::RecordServiceClient;
 use epione_proto::v1::{self as pb, member::Member as MemberKind};
-use epione_types::call::{Call, GrantKind, RevokeGrant, RotateKey};
-use epione_types::codes::{Decision, Reason};
+use epione_types::call::{
+    AcknowledgeNotice, AddRepresentation, Call, GrantKind, Person, RejectAccessRequest, RevokeGrant,
+    RevokeRepresentation, RotateKey, WithdrawAccessRequest,
+};
+use epione_types::codes::{AccessRequestStatus, Decision, Reason, RepresentationKind, Role};
+use epione_types::id::{AccessRequestId, RepresentativeId};
 use epione_types::{Genesis, Height, Signer as _};
 use tonic::{Code, Status};
 
-use crate::support::{id16, key};
+use crate::support::{hash, id16, key};
 use crate::world::{
-    World, access, grant, grant_call, org, patient, record, record_call, soon, told, with_token,
+    World, access, emergency_call, grant, grant_call, org, patient, record, record_call, request_call, soon,
+    told, with_token,
 };
 
 /// What a caller gets of anna, and of a patient and a record that do not exist: the name of each read and its answer.
@@ -59,6 +64,18 @@ async fn looks(
             world.by(who, pb::ListOverridesRequest { patient_id: id(), ..Default::default() }),
         ))
         .await;
+    let requests = soon(consent.list_access_requests(
+        world.by(who, pb::ListAccessRequestsRequest { patient_id: id(), ..Default::default() }),
+    ))
+    .await;
+    let representations = soon(identity.list_representations(
+        world.by(who, pb::ListRepresentationsRequest { patient_id: id(), ..Default::default() }),
+    ))
+    .await;
+    let notices = soon(
+        audit.list_notices(world.by(who, pb::ListNoticesRequest { patient_id: id(), ..Default::default() })),
+    )
+    .await;
     let prove = |key: Vec<u8>| pb::GetProofRequest { key: key.into(), height: 0 };
     let key = epione_chaincode::keys::patient(patient(patient_name)).as_bytes().to_vec();
     let proof = soon(ledger.get_proof(world.by(who, prove(key)))).await;
@@ -71,6 +88,9 @@ async fn looks(
         ("grants", grants.map(|found| found.into_inner().grants.len())),
         ("accesses", accesses.map(|found| found.into_inner().events.len())),
         ("overrides", overrides.map(|found| found.into_inner().overrides.len())),
+        ("requests", requests.map(|found| found.into_inner().access_requests.len())),
+        ("representations", representations.map(|found| found.into_inner().representations.len())),
+        ("notices", notices.map(|found| found.into_inner().notices.len())),
         ("proof of the patient", proof.map(|_| 1)),
         ("proof of the record", record_proof.map(|_| 1)),
     ]
@@ -92,10 +112,16 @@ async fn each_sees_what_is_theirs_and_nothing_tells_hidden_from_absent() {
     let world = World::new(Limits::default()).await;
     // drC asks and is denied; anna forbids drC karl's doctor's other record; then grants.
     world.ok(&["drC"], Call::RecordAccess(access("anna1"))).await;
-    let all = |records, grants, accesses| {
-        vec![Some(1), Some(1), Some(records), Some(grants), Some(accesses), Some(0), Some(1), Some(1)]
+    // drD asks anna for a grant, and rep becomes her attorney.
+    world.staff("clinic", "drD", Role::Physician).await;
+    world.ok(&["drD"], request_call("anna", "drD", "asked")).await;
+    world.ok(&["regA", "rep", "anna"], attorney_call("anna", "rep")).await;
+    let seen = |records, grants, accesses, rest: [usize; 3]| {
+        let lists = [records, grants, accesses, 0].into_iter().chain(rest);
+        [1, 1].into_iter().chain(lists).chain([1, 1]).map(Some).collect::<Vec<_>>()
     };
-    let nothing = vec![None; 8];
+    let all = |records, grants, accesses| seen(records, grants, accesses, [1, 1, 2]);
+    let nothing = vec![None; 11];
     let see = async |who| counts(&looks(&world, who, "anna", "anna1").await);
     assert_eq!(see("anna").await, all(1, 0, 1), "the patient");
     assert_eq!(see("drA").await, all(1, 0, 1), "cares");
@@ -113,7 +139,7 @@ async fn each_sees_what_is_theirs_and_nothing_tells_hidden_from_absent() {
     // A grant opens what it names, until it is revoked.
     world.ok(&["drA"], record_call("anna", "anna2")).await;
     world.ok(&["anna"], grant_call("anna", "for drC", GrantKind::Permit)).await;
-    assert_eq!(see("drC").await, all(2, 1, 1), "a grantee: their own access");
+    assert_eq!(see("drC").await, seen(2, 1, 1, [0; 3]), "a grantee: their own access");
     assert_eq!(see("clinic.admin").await, nothing, "the grant is drC's, not the clinic's");
     let revoke = RevokeGrant { patient: patient("anna"), grant: grant("for drC"), document: None };
     world.ok(&["anna"], Call::RevokeGrant(revoke)).await;
@@ -211,6 +237,203 @@ async fn lists_come_in_pages_that_lose_and_repeat_nothing() {
         );
     }
     world.stop().await;
+}
+
+/// All pages of a list, by so many entries.
+macro_rules! pages {
+    ($world:ident, $client:ident . $method:ident by $who:expr, $size:expr,
+     $request:ident { $($field:ident: $value:expr),* } -> $list:ident) => {{
+        let (mut found, mut page_token) = (Vec::new(), bytes::Bytes::new());
+        loop {
+            let page = Some(pb::PageRequest { page_size: $size, page_token });
+            let request = pb::$request { $($field: $value,)* page, ..Default::default() };
+            let answer = soon($client.$method($world.by($who, request))).await.unwrap().into_inner();
+            assert!(answer.$list.len() <= $size as usize);
+            found.extend(answer.$list);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                break found;
+            }
+        }
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asked_sees_that_they_did_and_of_other_patients_nothing() {
+    let world = World::new(Limits::default()).await;
+    for name in ["drD", "drE"] {
+        world.staff("clinic", name, Role::Physician).await;
+    }
+    // Three by drC, two of which were answered; one by drD.
+    let id = |name: &str| AccessRequestId(id16(name));
+    world.ok(&["drC"], request_call("anna", "drC", "first")).await;
+    let reject = RejectAccessRequest { patient: patient("anna"), request: id("first"), document: None };
+    world.ok(&["anna"], Call::RejectAccessRequest(reject)).await;
+    world.ok(&["drC"], request_call("anna", "drC", "second")).await;
+    let withdraw = WithdrawAccessRequest { patient: patient("anna"), request: id("second") };
+    world.ok(&["drC"], Call::WithdrawAccessRequest(withdraw)).await;
+    world.ok(&["drC"], request_call("anna", "drC", "third")).await;
+    world.ok(&["drD"], request_call("anna", "drD", "drD's")).await;
+
+    let mut consent = ConsentServiceClient::new(world.channel());
+    for size in [1, 2, 500] {
+        let mut list = async |who: &str| -> Vec<(bytes::Bytes, i32)> {
+            let found = pages!(world, consent.list_access_requests by who, size,
+                ListAccessRequestsRequest { patient_id: raw(patient("anna").0) } -> access_requests);
+            found.into_iter().map(|it| (it.access_request_id, it.status)).collect()
+        };
+        let expected = |names: &[(&str, AccessRequestStatus)]| {
+            let mut all: Vec<_> =
+                names.iter().map(|(name, status)| (raw(id(name).0), code_to_wire(*status))).collect();
+            all.sort_unstable();
+            all
+        };
+        let (rejected, withdrawn) = (AccessRequestStatus::Rejected, AccessRequestStatus::Withdrawn);
+        let pending = AccessRequestStatus::Pending;
+        let own = [("first", rejected), ("second", withdrawn), ("third", pending)];
+        assert_eq!(list("drC").await, expected(&own), "without a grant; by {size}");
+        assert_eq!(list("drD").await, expected(&[("drD's", pending)]), "by {size}");
+        let all = [own.as_slice(), &[("drD's", pending)]].concat();
+        for who in ["anna", "drA", "audA"] {
+            assert_eq!(list(who).await, expected(&all), "{who} by {size}");
+        }
+    }
+    // Who did not ask is told the same of her, of karl, and of a patient that there is none of.
+    let ask =
+        |name: &str| pb::ListAccessRequestsRequest { patient_id: raw(patient(name).0), ..Default::default() };
+    let mut told = Vec::new();
+    for (who, name) in [("drE", "anna"), ("drC", "karl"), ("drC", "nobody"), ("clinic.admin", "anna")] {
+        let refused = soon(consent.list_access_requests(world.by(who, ask(name)))).await.unwrap_err();
+        told.push(ApiError::from(&refused));
+    }
+    assert_eq!(told[0].reason, "NOT_ALLOWED");
+    assert!(told.iter().all(|other| *other == told[0]), "{told:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patient_is_told_of_emergencies_and_an_organisation_of_the_reviews_that_it_owes() {
+    let world = World::new(Limits::default()).await;
+    world.staff("clinic", "offC", Role::PrivacyOfficer).await;
+    world.staff("clinic", "audC", Role::Auditor).await;
+    let mut opened = Vec::new();
+    for name in ["drE", "drF"] {
+        world.emergency_physician("clinic", name).await;
+        for whose in ["anna", "karl"] {
+            let receipt = world.ok(&[name], emergency_call(&format!("{whose}1"))).await;
+            opened.push((name, whose, receipt.height.0));
+        }
+    }
+    opened.sort_by_key(|(name, _, height)| (id16(name), *height));
+    let row = |it: &pb::Override| {
+        let name =
+            |of: &[&'static str], id: &[u8]| of.iter().find(|name| id16(name) == *id).copied().unwrap();
+        let who = it.practitioner.as_ref().unwrap();
+        assert_eq!(
+            (it.status(), who.org_id.as_ref()),
+            (pb::OverrideStatus::Open, org("clinic").0.as_slice())
+        );
+        (name(&["drE", "drF"], &who.practitioner_id), name(&["anna", "karl"], &it.patient_id), it.height)
+    };
+    let mut audit = AuditServiceClient::new(world.channel());
+    for (size, who) in [(1, "clinic.admin"), (3, "offC"), (500, "audC"), (2, "audA"), (4, "hospital0.admin")]
+    {
+        let owed = pages!(world, audit.list_open_reviews by who, size,
+            ListOpenReviewsRequest { org_id: raw(org("clinic").0) } -> overrides);
+        assert_eq!(owed.iter().map(row).collect::<Vec<_>>(), opened, "{who} by {size}");
+        let overdue = pages!(world, audit.list_open_reviews by who, size,
+            ListOpenReviewsRequest { org_id: raw(org("clinic").0), overdue_only: true } -> overrides);
+        assert!(overdue.is_empty(), "{who}");
+    }
+    // Not for those whom they are about, nor for another organisation's officers; nor with another list's token.
+    let list = |page_token: bytes::Bytes, overdue_only| pb::ListOpenReviewsRequest {
+        org_id: raw(org("clinic").0),
+        page: Some(pb::PageRequest { page_size: 1, page_token }),
+        overdue_only,
+        ..Default::default()
+    };
+    for who in ["drE", "anna", "drA", "regA"] {
+        let refused = soon(audit.list_open_reviews(world.by(who, list(Default::default(), false)))).await;
+        assert_eq!(told(&refused.unwrap_err()), (Code::PermissionDenied, "NOT_ALLOWED".to_owned()), "{who}");
+    }
+    let first = soon(audit.list_open_reviews(world.by("offC", list(Default::default(), false)))).await;
+    let token = first.unwrap().into_inner().next_page_token;
+    let refused = soon(audit.list_open_reviews(world.by("offC", list(token, true)))).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::InvalidArgument, "BAD_PAGE_TOKEN".to_owned()));
+
+    // Told to the patient: two emergencies, each with the record that was asked for.
+    let (_, _, height) = *opened.iter().find(|it| (it.0, it.1) == ("drE", "anna")).unwrap();
+    let mut told_to = async |who: &str, size| {
+        pages!(world, audit.list_notices by who, size,
+            ListNoticesRequest { patient_id: raw(patient("anna").0) } -> notices)
+    };
+    for size in [1, 2, 500] {
+        let notices = told_to("anna", size).await;
+        let told: Vec<_> = notices.iter().map(|it| (it.kind(), it.record_id.clone())).collect();
+        let emergency = (pb::NoticeKind::EmergencyAccess, Some(raw(record("anna1").0)));
+        assert_eq!(told, [emergency.clone(), emergency], "by {size}");
+        assert!(notices.iter().all(|it| it.acknowledged_ms.is_none()));
+        assert!(notices.iter().any(|it| it.height == height));
+    }
+    // The registrar, who reads no record, is not told which one.
+    assert!(told_to("regA", 500).await.iter().all(|it| it.record_id.is_none()));
+    let seen =
+        AcknowledgeNotice { patient: patient("anna"), height: Height(height), index: 0, document: None };
+    world.ok(&["anna"], Call::AcknowledgeNotice(seen)).await;
+    let seen: Vec<_> = told_to("anna", 500)
+        .await
+        .iter()
+        .map(|it| (it.height == height, it.acknowledged_ms.is_some()))
+        .collect();
+    assert!(seen.iter().all(|(this, acknowledged)| this == acknowledged), "{seen:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_acts_for_a_patient_is_listed_with_where_it_stands() {
+    let world = World::new(Limits::default()).await;
+    for name in ["rep1", "rep2", "rep3"] {
+        world.ok(&["regA", name, "anna"], attorney_call("anna", name)).await;
+    }
+    let person = |name: &str| Person::Representative(RepresentativeId(id16(name)));
+    let revoke = RevokeRepresentation { patient: patient("anna"), person: person("rep2"), document: None };
+    world.ok(&["anna"], Call::RevokeRepresentation(revoke)).await;
+    let mut identity = IdentityServiceClient::new(world.channel());
+    for size in [1, 2, 500] {
+        let mut list = async |who: &str| -> Vec<(Person, pb::RepresentationStatus)> {
+            let found = pages!(world, identity.list_representations by who, size,
+                ListRepresentationsRequest { patient_id: raw(patient("anna").0) } -> representations);
+            let row = |it: &pb::Representation| {
+                assert_eq!(it.attested_by_org_id, raw(org("hospital0").0));
+                assert_eq!(it.status() == pb::RepresentationStatus::Revoked, it.revoked_ms.is_some());
+                (it.person.clone().unwrap().try_into().unwrap(), it.status())
+            };
+            found.iter().map(row).collect()
+        };
+        let (active, revoked) = (pb::RepresentationStatus::Active, pb::RepresentationStatus::Revoked);
+        let mut all = vec![("rep1", active), ("rep2", revoked), ("rep3", active)];
+        all.sort_by_key(|(name, _)| id16(name));
+        let all: Vec<_> = all.into_iter().map(|(name, status)| (person(name), status)).collect();
+        for who in ["anna", "rep1", "drA"] {
+            assert_eq!(list(who).await, all, "{who} by {size}");
+        }
+    }
+    world.stop().await;
+}
+
+/// An attorney of a patient, signed by both.
+fn attorney_call(patient_name: &str, name: &str) -> Call {
+    Call::AddRepresentation(AddRepresentation {
+        patient: patient(patient_name),
+        person: Person::Representative(RepresentativeId(id16(name))),
+        key: Some(epione_types::Signer::public_key(&key(name))),
+        kind: RepresentationKind::Attorney,
+        from: None,
+        until: None,
+        minor_privacy_from: None,
+        categories: vec![],
+        evidence: hash("evidence"),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,11 +15,11 @@ use epione_proto::ApiError;
 use epione_proto::v1 as pb;
 use epione_proto::v1::submission_service_client::SubmissionServiceClient;
 use epione_types::call::{
-    Call, CreateGrant, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
-    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, Rule,
+    Call, CreateGrant, Emergency, GrantKind, Grantee, Labels, Month, Person, Purposes, RecordAccess,
+    RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, RequestAccess, Rule,
 };
-use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
-use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId};
+use epione_types::codes::{Action, Capability, Category, EmergencyReason, OrganisationKind, Purpose, Role};
+use epione_types::id::{AccessRequestId, GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId};
 use epione_types::{Genesis, Outcome, Receipt, SecretKey, SignedTx, Signer};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -205,7 +205,7 @@ impl World {
             kind: OrganisationKind::Clinic,
             admins: vec![key("clinic.admin").public_key()],
             admin_threshold: 1,
-            break_glass: false,
+            break_glass: true,
         };
         world.ok(&["hospital0.admin", "clinic.admin"], Call::RegisterOrganisation(clinic)).await;
         world.staff("clinic", "drC", Role::Physician).await;
@@ -224,6 +224,15 @@ impl World {
 
     pub(crate) async fn staff(&self, organisation: &str, name: &str, role: Role) {
         let call = practitioner_call(name, role);
+        self.ok(&[&format!("{organisation}.admin"), name], call).await;
+    }
+
+    /// A physician who may break the glass.
+    pub(crate) async fn emergency_physician(&self, organisation: &str, name: &str) {
+        let mut call = practitioner_call(name, Role::Physician);
+        if let Call::RegisterPractitioner(call) = &mut call {
+            call.capabilities = vec![Capability::BreakGlass];
+        }
         self.ok(&[&format!("{organisation}.admin"), name], call).await;
     }
 
@@ -349,10 +358,25 @@ pub(crate) fn record_call(patient_name: &str, name: &str) -> Call {
 
 /// drC may read for treatment, or may not.
 pub(crate) fn grant_call(patient_name: &str, name: &str, kind: GrantKind) -> Call {
-    let person = Person::Practitioner(org("clinic"), PractitionerId(id16("drC")));
-    let rule = Rule {
+    let rule = rule(kind, "drC");
+    Call::CreateGrant(CreateGrant { grant: grant(name), patient: patient(patient_name), rule })
+}
+
+/// Somebody of the clinic asks for as much.
+pub(crate) fn request_call(patient_name: &str, by: &str, name: &str) -> Call {
+    Call::RequestAccess(RequestAccess {
+        request: AccessRequestId(id16(name)),
+        patient: patient(patient_name),
+        rule: rule(GrantKind::Permit, by),
+        message: None,
+        expires_at: tx::now().plus(3_600_000),
+    })
+}
+
+fn rule(kind: GrantKind, to: &str) -> Rule {
+    Rule {
         kind,
-        to: Grantee::Person(person),
+        to: Grantee::Person(Person::Practitioner(org("clinic"), PractitionerId(id16(to)))),
         purposes: Purposes::Only(vec![Purpose::Treat]),
         actions: vec![Action::Read],
         categories: vec![],
@@ -366,8 +390,7 @@ pub(crate) fn grant_call(patient_name: &str, name: &str, kind: GrantKind) -> Cal
         parent: None,
         policy: None,
         document: None,
-    };
-    Call::CreateGrant(CreateGrant { grant: grant(name), patient: patient(patient_name), rule })
+    }
 }
 
 pub(crate) fn access(name: &str) -> RecordAccess {
@@ -382,4 +405,14 @@ pub(crate) fn access(name: &str) -> RecordAccess {
         emergency: None,
         attestation: None,
     }
+}
+
+/// Breaks the glass.
+pub(crate) fn emergency_call(name: &str) -> Call {
+    let text_commitment = Some(hash("found unconscious"));
+    Call::RecordAccess(RecordAccess {
+        purpose: Purpose::Btg,
+        emergency: Some(Emergency { reason: EmergencyReason::ALL[0], text_commitment }),
+        ..access(name)
+    })
 }
