@@ -152,6 +152,8 @@ fn a_year_of_consent_and_its_audit_trail() {
     let request = text(&story.step("hospital3/doctor", line, &events), "request");
     let rows = story.act("patients/anna", "request list --patient anna").ok().json();
     assert_eq!((text(&rows[0], "request"), text(&rows[0], "status")), (request.clone(), "PENDING".into()));
+    assert_eq!(story.act("hospital3/doctor", "request list --patient anna").ok().json(), rows, "who asked");
+    story.act("hospital1/admin", "request list --patient anna").fails(1, &["NOT_ALLOWED"]);
     let line = format!("request approve {request} --patient anna --until 30d");
     story.act("hospital3/doctor", &line).fails(1, &["NOT_GRANTOR"]);
     let events = ["GrantCreated PERMIT", "AccessRequestChanged APPROVED"];
@@ -198,6 +200,28 @@ fn a_year_of_consent_and_its_audit_trail() {
     });
     let rows = story.act("patients/anna", "emergency list --patient anna").ok().json();
     let height = rows[0]["height"].as_u64().unwrap();
+    // Time alone told the patient, and those who answer for the holder.
+    let told = |kind: &str| {
+        let rows = story.act("patients/anna", "patient notices anna").ok().json();
+        let row = rows.as_array().unwrap().iter().find(|row| row["kind"] == kind).cloned();
+        row.unwrap_or(Value::Null)
+    };
+    let mut notice = Value::Null;
+    eventually("the patient is told", || {
+        notice = told("REVIEW_OVERDUE");
+        !notice.is_null()
+    });
+    let line = format!("patient acknowledge anna --notice {}", text(&notice, "notice"));
+    let seen = story.act("patients/anna", &line).ok().json();
+    assert_eq!((&notice["seen"], &told("REVIEW_OVERDUE")["seen"]), (&false.into(), &true.into()));
+    story.expect(&seen, &["NoticeAcknowledged"]);
+    let owed = |who: &str, rest: &str| story.act(who, &format!("emergency reviews --org {rest}"));
+    for rest in ["hospital3", "hospital3 --overdue"] {
+        let rows = owed("hospital3/admin", rest).ok().json();
+        assert_eq!((rows.as_array().unwrap().len(), &rows[0]["height"]), (1, &height.into()), "{rest}");
+    }
+    assert_eq!(owed("hospital0/admin", "hospital2").ok().json(), serde_json::json!([]));
+    owed("hospital3/doctor", "hospital3").fails(1, &["NOT_ALLOWED"]);
     let findings = story.file("findings.txt", "it was an emergency");
     let line = format!("emergency review {height} --patient anna --holder hospital3/doctor --verdict OK");
     story.act("hospital3/doctor", &line).fails(1, &["REVIEW_SELF"]);
@@ -206,6 +230,8 @@ fn a_year_of_consent_and_its_audit_trail() {
     story.step("hospital0/officer", &line, &["OverrideReviewed OK", "NoticeGiven REVIEWED_OK"]);
     let rows = story.act("patients/anna", "emergency list --patient anna").ok().json();
     assert_eq!(text(&rows[0], "status"), "REVIEWED_OK");
+    let owed = story.act("hospital3/admin", "emergency reviews --org hospital3").ok().json();
+    assert_eq!(owed, serde_json::json!([]));
 
     // A guest reads by a link, once and no more.
     let line = format!("link create --name gp --patient anna --record {report} --until 7d --uses 1");

@@ -122,7 +122,7 @@ pub(crate) enum Request {
         #[command(flatten)]
         write: Write,
     },
-    /// Who asked for what, and how it was answered, each proven.
+    /// Who asked for what, and how it was answered. Whoever asked sees their own.
     #[command(after_help = "Example:
   epione request list --patient anna --as patients/anna")]
     List(OfPatient),
@@ -134,6 +134,20 @@ pub(crate) enum Emergency {
     #[command(after_help = "Example:
   epione emergency list --patient anna --as patients/anna")]
     List(OfPatient),
+    /// Emergency accesses by an organisation's people that nobody has reviewed.
+    #[command(after_help = "Examples:
+  epione emergency reviews --org hospital1 --as hospital1/officer
+  epione emergency reviews --org hospital1 --overdue --as hospital0/admin")]
+    Reviews {
+        /// Whose people: id or name.
+        #[arg(long)]
+        org: String,
+        /// Only those that should have been reviewed.
+        #[arg(long)]
+        overdue: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
     /// Review one, as a privacy officer and another person.
     #[command(after_help = "Example:
   epione emergency review 41 --patient anna --holder hospital1/doctor --verdict OK --findings findings.txt --as hospital1/officer")]

@@ -123,7 +123,7 @@ pub(crate) enum Representative {
         #[command(flatten)]
         write: Write,
     },
-    /// Who may act for a patient, or might, as events tell.
+    /// Who may act for a patient, or might.
     #[command(after_help = "Example:
   epione representative list --patient ben --as hospital0/doctor")]
     List(OfPatient),

@@ -1,14 +1,14 @@
 //! A patient's life on the ledger after enrolment: who cares, what is told and seen, and the end.
 
-use epione_proto::v1::EventKind;
+use epione_proto::convert::raw;
+use epione_proto::v1 as pb;
 use epione_types::Hash;
 use epione_types::call::{
     AcknowledgeNotice, Call, ErasePatient, LinkCare, MarkDeceased, TakeOver, UnlinkCare,
 };
-use epione_types::event::Event;
 use epione_types::{Height, Signer as _};
 
-use super::{done, history, view};
+use super::{all_pages, done, history, view};
 use crate::args::{PatientAcknowledge, PatientHistory, PatientSaid, PatientTakeOver, PatientUnlink};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
@@ -83,30 +83,15 @@ pub(super) async fn events(args: PatientHistory) -> Result<Shown, CliError> {
     Ok(Shown::many(events.iter().map(view::event).collect::<Result<_, _>>()?))
 }
 
-/// What the patient was told by calls. What time alone tells (a review that is overdue) is in no event.
+/// What the patient was told, by calls and by time.
 pub(super) async fn notices(args: PatientHistory) -> Result<Shown, CliError> {
     let session = Session::open(&args.connect).await?;
     let patient = session.book.patient(&args.patient)?;
-    let kinds = [EventKind::NoticeGiven, EventKind::NoticeAcknowledged];
-    let events = history::of(&session, patient, &kinds).await?;
-    let seen = |height, index| {
-        let place = (height, index);
-        let is_about = |event: &Event| matches!(*event, Event::NoticeAcknowledged { height, index, .. } if (height, index) == place);
-        events.iter().any(|it| is_about(&it.event))
-    };
-    let mut rows = Vec::new();
-    for event in &events {
-        let Event::NoticeGiven { kind, .. } = event.event else { continue };
-        // A notice stands at the place of its transaction, which the receipt tells.
-        let status = session.client.receipt(event.tx_id, None).await?;
-        let Some(receipt) = status.receipt() else { continue };
-        rows.push(
-            Fields::new()
-                .text("notice", format_args!("{}/{}", receipt.height, receipt.index))
-                .text("time", crate::time::show(event.time))
-                .text("kind", kind)
-                .with("seen", seen(receipt.height, receipt.index)),
-        );
-    }
-    Ok(Shown::many(rows))
+    let found = all_pages(async |page| {
+        let request = pb::ListNoticesRequest { patient_id: raw(patient.0), page: Some(page), options: None };
+        let answer = session.client.list_notices(request).await?;
+        Ok((answer.notices, answer.next_page_token))
+    })
+    .await?;
+    Ok(Shown::many(found.iter().map(view::notice).collect::<Result<_, _>>()?))
 }

@@ -1,4 +1,5 @@
-//! What happened about a patient, as events tell it: the source of every list that the API has no call for.
+//! What happened about a patient, as events tell it: the source of the lists of reports and links, for which the API has
+//! no call.
 
 use epione_client::{LedgerEvent, Start};
 use epione_proto::convert::raw;

@@ -26,6 +26,8 @@ mod sim;
 mod testnet;
 mod view;
 
+use epione_client::ClientError;
+use epione_proto::v1 as pb;
 use epione_types::call::Call;
 use epione_types::codes::Refusal;
 
@@ -69,6 +71,21 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
             );
             Ok(Shown::nothing())
         }
+    }
+}
+
+/// A whole list, page by page.
+pub(crate) async fn all_pages<T>(
+    mut page: impl AsyncFnMut(pb::PageRequest) -> Result<(Vec<T>, bytes::Bytes), ClientError>,
+) -> Result<Vec<T>, CliError> {
+    let (mut items, mut page_token) = (Vec::new(), bytes::Bytes::new());
+    loop {
+        let (more, next) = page(pb::PageRequest { page_size: 500, page_token }).await?;
+        items.extend(more);
+        if next.is_empty() {
+            return Ok(items);
+        }
+        page_token = next;
     }
 }
 

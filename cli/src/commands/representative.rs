@@ -1,20 +1,17 @@
 //! Who may act for a patient.
 
-use std::collections::BTreeMap;
-
-use epione_proto::v1::EventKind;
+use epione_proto::convert::raw;
+use epione_proto::v1 as pb;
 use epione_types::Signer as _;
 use epione_types::call::{AddRepresentation, Call, Grantee, Person, RevokeRepresentation};
-use epione_types::event::Event;
 use epione_types::id::RepresentativeId;
 
-use super::{done, history, view};
+use super::{all_pages, done, view};
 use crate::args::{Representative, RepresentativeAdd};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
 use crate::session::Session;
-use crate::time;
 
 pub(super) async fn run(command: Representative) -> Result<Shown, CliError> {
     match command {
@@ -33,17 +30,15 @@ pub(super) async fn run(command: Representative) -> Result<Shown, CliError> {
         Representative::List(args) => {
             let session = Session::open(&args.connect).await?;
             let patient = session.book.patient(&args.patient)?;
-            let mut last = BTreeMap::new();
-            for it in history::of(&session, patient, &[EventKind::RepresentationChanged]).await? {
-                let Event::RepresentationChanged { person, kind, status, .. } = it.event else { continue };
-                last.insert(view::grantee(Grantee::Person(person)), (kind, status, it.time));
-            }
-            let row = |(person, (kind, status, since))| {
-                let fields = Fields::new().with("person", person);
-                fields.text("kind", kind).text("status", status).text("since", time::show(since))
-            };
-            Ok(Shown::many(last.into_iter().map(row).collect())
-                .note("What ends with its time is shown as it was made."))
+            let found = all_pages(async |page| {
+                let page = Some(page);
+                let request =
+                    pb::ListRepresentationsRequest { patient_id: raw(patient.0), page, options: None };
+                let answer = session.client.list_representations(request).await?;
+                Ok((answer.representations, answer.next_page_token))
+            })
+            .await?;
+            Ok(Shown::many(found.iter().map(view::representation).collect::<Result<_, _>>()?))
         }
     }
 }

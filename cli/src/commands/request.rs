@@ -1,24 +1,20 @@
 //! Requests for access, and their answers.
 
-use std::collections::BTreeSet;
-
 use epione_chaincode::consent::requests::AccessRequest;
 use epione_chaincode::keys;
-use epione_proto::v1::EventKind;
+use epione_proto::convert::raw;
+use epione_proto::v1 as pb;
 use epione_types::call::{
-    ApproveAccessRequest, Call, GrantKind, Grantee, Person, RejectAccessRequest, RequestAccess,
-    WithdrawAccessRequest,
+    ApproveAccessRequest, Call, GrantKind, RejectAccessRequest, RequestAccess, WithdrawAccessRequest,
 };
-use epione_types::event::Event;
 use epione_types::id::{AccessRequestId, GrantId, PatientId};
 
-use super::{done, history, view};
+use super::{all_pages, done, view};
 use crate::args::{Request, RequestAsk};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
 use crate::request;
 use crate::session::Session;
-use crate::time;
 
 pub(super) async fn run(command: Request) -> Result<Shown, CliError> {
     match command {
@@ -70,15 +66,17 @@ pub(super) async fn run(command: Request) -> Result<Shown, CliError> {
         Request::List(args) => {
             let session = Session::open(&args.connect).await?;
             let patient = session.book.patient(&args.patient)?;
-            let mut known = BTreeSet::new();
-            let mut rows = Vec::new();
-            for it in history::of(&session, patient, &[EventKind::AccessRequestChanged]).await? {
-                let Event::AccessRequestChanged { request, .. } = it.event else { continue };
-                if known.insert(request) {
-                    rows.push(row(&find(&session, patient, request).await?));
-                }
-            }
-            Ok(Shown::many(rows))
+            let mut found = all_pages(async |page| {
+                let page = Some(page);
+                let request =
+                    pb::ListAccessRequestsRequest { patient_id: raw(patient.0), page, options: None };
+                let answer = session.client.list_access_requests(request).await?;
+                Ok((answer.access_requests, answer.next_page_token))
+            })
+            .await?;
+            // Their ids are random.
+            found.sort_by_key(|request| request.created_ms);
+            Ok(Shown::many(found.iter().map(view::access_request).collect::<Result<_, _>>()?))
         }
     }
 }
@@ -86,16 +84,4 @@ pub(super) async fn run(command: Request) -> Result<Shown, CliError> {
 async fn find(session: &Session, patient: PatientId, id: AccessRequestId) -> Result<AccessRequest, CliError> {
     let found = session.entry(&keys::access_request(patient, id)).await?;
     found.ok_or_else(|| CliError::not_there("request", id))
-}
-
-fn row(request: &AccessRequest) -> Fields {
-    let (org, practitioner) = request.requester;
-    Fields::new()
-        .text("request", request.id)
-        .text("requester", view::grantee(Grantee::Person(Person::Practitioner(org, practitioner))))
-        .text("status", request.status)
-        .and(view::rule(&request.rule))
-        .text("asked", time::show(request.created_at))
-        .text("answer_until", time::show(request.expires_at))
-        .maybe("grant", request.grant)
 }

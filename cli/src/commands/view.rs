@@ -7,8 +7,9 @@ use epione_proto::v1 as pb;
 use epione_types::TimestampMs;
 use epione_types::call::{GrantKind, Grantee, Labels, Person, Purposes, Rule};
 use epione_types::codes::{
-    Action, Capability, Category, Decision, EmergencyReason, Label, Obligation, OrganisationKind, Purpose,
-    Reason, Role,
+    AccessRequestStatus, Action, Capability, Category, Decision, EmergencyReason, Label, NoticeKind,
+    Obligation, OrganisationKind, OverrideStatus, Purpose, Reason, RepresentationKind, RepresentationStatus,
+    Role,
 };
 use serde_json::Value;
 
@@ -161,6 +162,57 @@ pub(crate) fn grant(grant: &pb::Grant) -> Viewed {
         .with("source", source)
         .text("created", at(grant.created_ms))
         .maybe("revoked", grant.revoked_ms.map(at)))
+}
+
+/// A practitioner, as `--holder` reads it.
+fn practitioner_of(found: Option<&pb::PractitionerRef>) -> Option<String> {
+    found.map(|it| format!("person:{}/{}", hex(&it.org_id), hex(&it.practitioner_id)))
+}
+
+pub(crate) fn access_request(request: &pb::AccessRequest) -> Viewed {
+    let rule = Rule::try_from(request.rule.clone().unwrap_or_default())?;
+    Ok(Fields::new()
+        .text("request", hex(&request.access_request_id))
+        .maybe("requester", practitioner_of(request.requester.as_ref()))
+        .with("status", name::<AccessRequestStatus>("status", request.status)?)
+        .and(self::rule(&rule))
+        .text("asked", at(request.created_ms))
+        .text("answer_until", at(request.expires_ms))
+        .with("grant", id_or_null(request.grant_id.as_ref())))
+}
+
+pub(crate) fn representation(it: &pb::Representation) -> Viewed {
+    let person = Person::try_from(it.person.clone().unwrap_or_default())?;
+    Ok(Fields::new()
+        .with("person", grantee(Grantee::Person(person)))
+        .with("kind", name::<RepresentationKind>("kind", it.kind)?)
+        .with("status", name::<RepresentationStatus>("status", it.status)?)
+        .text("from", at(it.from_ms))
+        .maybe("until", it.until_ms.map(at))
+        .list("categories", names::<Category>("categories", &it.categories)?)
+        .maybe("revoked", it.revoked_ms.map(at)))
+}
+
+/// `notice` is what `patient acknowledge --notice` reads.
+pub(crate) fn notice(it: &pb::Notice) -> Viewed {
+    Ok(Fields::new()
+        .text("notice", format_args!("{}/{}", it.height, it.index))
+        .text("time", at(it.block_time_ms))
+        .with("kind", name::<NoticeKind>("kind", it.kind)?)
+        .maybe("practitioner", practitioner_of(it.practitioner.as_ref()))
+        .with("record", id_or_null(it.record_id.as_ref()))
+        .with("seen", it.acknowledged_ms.is_some()))
+}
+
+pub(crate) fn emergency(it: &pb::Override) -> Viewed {
+    Ok(Fields::new()
+        .with("height", it.height)
+        .maybe("holder", practitioner_of(it.practitioner.as_ref()))
+        .with("grounds", name::<EmergencyReason>("reason", it.reason)?)
+        .with("status", name::<OverrideStatus>("status", it.status)?)
+        .text("opened", at(it.opened_ms))
+        .text("ends", at(it.expires_ms))
+        .text("review_until", at(it.review_due_ms)))
 }
 
 pub(crate) fn decision(answer: &pb::CheckAccessResponse) -> Viewed {
