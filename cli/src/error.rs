@@ -22,12 +22,19 @@ pub(crate) struct CliError {
     pub(crate) exit: u8,
     /// Stable, in SCREAMING_SNAKE case; empty where there is none.
     pub(crate) reason: String,
+    /// The field that it is about, by its path in the `.proto`; empty where it is about none.
+    pub(crate) field: String,
     pub(crate) message: String,
 }
 
 impl CliError {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { exit: EXIT_FAILED, reason: String::new(), message: message.into() }
+        Self { exit: EXIT_FAILED, reason: String::new(), field: String::new(), message: message.into() }
+    }
+
+    /// What became of it is not known yet: ask again.
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self { exit: EXIT_UNKNOWN, ..Self::failed(message) }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -48,6 +55,11 @@ impl CliError {
         self
     }
 
+    pub(crate) fn field(mut self, field: Option<&str>) -> Self {
+        field.unwrap_or_default().clone_into(&mut self.field);
+        self
+    }
+
     /// The same, after what was tried.
     pub(crate) fn during(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
@@ -63,8 +75,9 @@ impl CliError {
 
     /// As the last line of standard output.
     pub(crate) fn print_json(&self) {
+        let Self { exit, reason, field, message } = self;
         crate::output::line(
-            json!({"error": {"exit": self.exit, "reason": self.reason, "message": self.message}}),
+            json!({"error": {"exit": exit, "reason": reason, "field": field, "message": message}}),
         );
     }
 }
@@ -87,7 +100,8 @@ impl From<ClientError> for CliError {
                     ""
                 };
                 let reason = if api.reason.is_empty() { format!("{:?}", api.code) } else { api.reason };
-                Self { exit, message: format!("{reason}: {place}{}{remedy}", api.message), reason }
+                let message = format!("{reason}: {place}{}{remedy}", api.message);
+                Self { exit, message, reason, field: api.field }
             }
             ClientError::Proof(_) => Self::not_proven(message),
             ClientError::OtherChain { .. } => {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use epione_chaincode::keys::Key;
-use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys};
+use epione_client::{Config, EpioneClient, Refused, Trust, TxBuilder, TxStatus, Wait, keys};
 use epione_testnet::local::{self, Layout, State};
 use epione_types::call::Call;
 use epione_types::codec;
-use epione_types::{Outcome, Receipt, SecretKey, Signer, TxId};
+use epione_types::{Outcome, Receipt, SecretKey, SignedTx, Signer};
 use prost::Message as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,7 +79,7 @@ impl Session {
         let status = self.client.submit(&tx, Wait::Certified).await;
         let status =
             status.map_err(|error| CliError::from(error).during(&format!("transaction {}", tx.id())))?;
-        Done::of(tx.id(), status, write.receipt.as_deref())
+        Done::of(&tx, status, write.receipt.as_deref())
     }
 
     /// What the ledger holds under a key, proven.
@@ -155,7 +155,8 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(id: TxId, status: TxStatus, keep: Option<&Path>) -> Result<Self, CliError> {
+    fn of(tx: &SignedTx, status: TxStatus, keep: Option<&Path>) -> Result<Self, CliError> {
+        let id = tx.id();
         let (receipt, proof) = match status {
             TxStatus::Certified { receipt, proof } => (receipt, proof),
             TxStatus::Expired(_) => {
@@ -165,23 +166,16 @@ impl Done {
                 .reason("EXPIRED"));
             }
             TxStatus::Unknown | TxStatus::Pending { .. } | TxStatus::Committed(_) => {
-                return Err(CliError {
-                    exit: crate::error::EXIT_UNKNOWN,
-                    reason: "PENDING".to_owned(),
-                    message: format!("transaction {id} is not final yet: ask with `epione receipt get {id}`"),
-                });
+                let text = format!("transaction {id} is not final yet: ask with `epione receipt get {id}`");
+                return Err(CliError::unknown(text).reason("PENDING"));
             }
         };
         if let Some(path) = keep {
             std::fs::write(path, proof.encode_to_vec()).about(path.display())?;
         }
-        if let Outcome::Refused(refusal) = receipt.outcome {
-            return Err(CliError::failed(format!(
-                "the ledger refused transaction {id} in block {}: {refusal}{}",
-                receipt.height,
-                crate::commands::hint(refusal)
-            ))
-            .reason(refusal.name()));
+        if let Some(refused) = Refused::of(&receipt, tx) {
+            let message = format!("{refused}{}", crate::commands::hint(refused.refusal));
+            return Err(CliError::failed(message).reason(refused.refusal.name()).field(refused.field));
         }
         Ok(Self { receipt: *receipt })
     }

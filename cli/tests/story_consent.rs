@@ -378,6 +378,17 @@ fn every_other_step_has_its_command() {
     ok("patients/ida", &format!("keys rotate {}", arg(&new)));
     story.act("patients/ida", "patient show ida").fails(1, &[]);
     std::fs::copy(&new, story.key("patients/ida")).unwrap();
+    // What the ledger refuses about one field names it.
+    let line = "consent deny --patient ida --to hospital2 --purpose all --uses 3";
+    let refused = story.act("patients/ida", line).fails(1, &["INVALID_FIELD (rule.max_uses)"]).json();
+    assert_eq!(
+        (text(&refused["error"], "reason"), text(&refused["error"], "field")),
+        ("INVALID_FIELD".into(), "rule.max_uses".into())
+    );
+    let line = "consent grant --patient ida --to hospital1 --purpose TREAT";
+    let refused = story.act("hospital3/doctor", line).fails(1, &["NOT_GRANTOR"]).json();
+    assert_eq!(text(&refused["error"], "field"), "", "it is about the sender");
+
     let ask = "request ask --patient ida --to hospital1/doctor --purpose TREAT";
     let first = text(&ok("hospital1/doctor", ask), "request");
     ok("patients/ida", &format!("request reject {first} --patient ida"));

@@ -8,7 +8,7 @@
 //! # A grant, an access, and what became of them
 //!
 //! ```no_run
-//! use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys, tx::random_id};
+//! use epione_client::{Config, EpioneClient, Refused, Trust, TxBuilder, TxStatus, Wait, keys, tx::random_id};
 //! use epione_types::call::{Call, CreateGrant, GrantKind, Grantee, Labels, Person, Purposes, RecordAccess, Rule};
 //! use epione_types::codes::{Action, Purpose, Role};
 //! use epione_types::{Genesis, Height, id::{GrantId, OrgId, PatientId, PractitionerId, RecordId}};
@@ -44,7 +44,8 @@
 //! let grant = CreateGrant { grant: GrantId(random_id()?), patient, rule };
 //! let tx = TxBuilder::new(client.chain_id(), Call::CreateGrant(grant)).sign(&key, &[])?;
 //! let granted = match client.submit(&tx, Wait::Certified).await? {
-//!     TxStatus::Certified { receipt, .. } => receipt.height,
+//!     // Refused by the ledger is final too: the error says why, and about which field of the call.
+//!     TxStatus::Certified { receipt, .. } => Refused::of(&receipt, &tx).map_or(Ok(receipt.height), Err)?,
 //!     other => return Err(format!("asked for a certified answer, got {other:?}").into()),
 //! };
 //!
@@ -143,7 +144,7 @@ mod read;
 mod submit;
 
 pub use connection::{Config, EpioneClient};
-pub use error::ClientError;
+pub use error::{ClientError, Refused};
 pub use events::{LedgerEvent, Start, Subscription};
 pub use submit::{Answer, SubmitAnswers, SubmitSink, TxStatus, Wait};
 pub use tx::TxBuilder;

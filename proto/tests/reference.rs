@@ -1,4 +1,5 @@
-//! `docs/api.md`, the reference of the API, is printed from the comments of the `.proto` files.
+//! `docs/api.md`, the reference of the API, is printed from the comments of the `.proto` files, and at its end from the
+//! table of what a refusal is about (`epione_types::call::refused`), whose names are compared with the API's.
 //!
 //! This test compares it; `EPIONE_BLESS=1 cargo test -p epione-proto --test reference` writes it. That everything has a
 //! comment is `api.rs`.
@@ -11,12 +12,17 @@ mod common;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use common::{descriptors, is_list};
+use common::{CALLS, Draw, descriptors, is_list, message_type};
+use epione_proto::v1 as pb;
+use epione_types::call::refused::FIELDS;
+use prost::Message as _;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, MethodDescriptorProto,
-    ServiceDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    MethodDescriptorProto, ServiceDescriptorProto,
 };
+
+const BODY: &str = ".epione.v1.TransactionBody";
 
 /// In the order in which one reads them: writing, reading, what is written and proven, what they share.
 const FILES: [&str; 13] = [
@@ -49,7 +55,8 @@ signed with the key registered on chain: header `{\"alg\":\"EdDSA\",\"typ\":\"JW
 **Errors.** The status code says what to do: INVALID_ARGUMENT (fix it), UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND,
 ALREADY_EXISTS, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (later), UNAVAILABLE (another node), DEADLINE_EXCEEDED (the outcome
 is unknown: ask by id, or send the same bytes again). Details are `ErrorInfo` with a stable reason, `BadRequest` with the
-field, and `RetryInfo`.
+field, and `RetryInfo`. What the ledger refuses is no error of a call: a receipt says so, and
+[Refusals and fields](#refusals-and-fields) where.
 ";
 
 /// Comments of one file, by path.
@@ -139,6 +146,31 @@ fn list(out: &mut String, comments: &Comments, path: &[i32], list: &EnumDescript
     }
 }
 
+/// Refusals by what they are about: beneath each call, its field and why it may be refused.
+fn refused_fields(out: &mut String, set: &FileDescriptorSet) {
+    writeln!(
+        out,
+        "\n## Refusals and fields\n\nA receipt says why a transaction was refused, and does not hold the call. Whoever \
+         sent it finds the field here;\n`epione_client::Refused` and the command line name it. A refusal that is not \
+         listed for a call is about the sender, the\ntime or the state as a whole.\n\n| call | field | refusals |\n|---|---|---|"
+    )
+    .unwrap();
+    for call in &message_type(set, BODY).field {
+        let rows: Vec<_> = FIELDS.iter().filter(|(_, calls, _)| calls.contains(&call.name())).collect();
+        let mut fields: Vec<&str> = Vec::new();
+        for field in rows.iter().flat_map(|(_, _, fields)| *fields) {
+            if !fields.contains(field) {
+                fields.push(field);
+            }
+        }
+        for field in fields {
+            let why = rows.iter().filter(|(_, _, fields)| fields.contains(&field));
+            let why: Vec<String> = why.map(|(refusal, ..)| format!("`{}`", refusal.name())).collect();
+            writeln!(out, "| `{}` | `{field}` | {} |", call.name(), why.join(", ")).unwrap();
+        }
+    }
+}
+
 fn reference() -> String {
     let set = descriptors();
     let ours = set.file.iter().filter(|file| file.package() == "epione.v1");
@@ -154,7 +186,40 @@ fn reference() -> String {
         each(&file.message_type, &[4]).for_each(|(path, it)| message(&mut out, &comments, &path, it));
         each(&file.enum_type, &[5]).for_each(|(path, it)| list(&mut out, &comments, &path, it));
     }
+    refused_fields(&mut out, &set);
     out
+}
+
+#[test]
+fn a_refused_field_is_one_of_the_call() {
+    let set = descriptors();
+    for (refusal, calls, fields) in FIELDS {
+        for (call, path) in calls.iter().flat_map(|call| fields.iter().map(move |path| (call, path))) {
+            let mut within = BODY.to_owned();
+            for name in [call].into_iter().copied().chain(path.split('.')) {
+                let message = message_type(&set, &within);
+                let field = message.field.iter().find(|field| field.name() == name);
+                let field =
+                    field.unwrap_or_else(|| panic!("{refusal}: {call}.{path}: no {name} in {within}"));
+                within = field.type_name().to_owned();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_is_named_as_in_the_body() {
+    let body = message_type(&descriptors(), BODY);
+    for which in 0..CALLS {
+        let drawn = Draw::new(which).body(which);
+        // Of a body that is nothing but its call, the first key is the call's.
+        let call = pb::TransactionBody::from(&drawn).call;
+        let bytes = pb::TransactionBody { call, ..Default::default() }.encode_to_vec();
+        let key = prost::encoding::decode_varint(&mut bytes.as_slice()).unwrap();
+        let number = i32::try_from(key >> 3).unwrap();
+        let field = body.field.iter().find(|field| field.number() == number).unwrap();
+        assert_eq!(field.name(), drawn.call.name());
+    }
 }
 
 #[test]
@@ -179,7 +244,7 @@ fn every_link_leads_to_a_heading() {
         text.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_lowercase).collect();
     let links: Vec<&str> = text.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     assert!(links.len() > 300, "{}", links.len());
-    for link in links {
+    for link in links.into_iter().filter(|link| *link != "refusals-and-fields") {
         assert_eq!(headings.iter().filter(|heading| *heading == link).count(), 1, "{link}");
     }
 }

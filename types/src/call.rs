@@ -8,6 +8,7 @@ mod governance;
 mod identity;
 mod keys;
 mod records;
+pub mod refused;
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,62 @@ pub enum Call {
     WithdrawProposal(WithdrawProposal),
     /// See [`ConfirmReadiness`].
     ConfirmReadiness(ConfirmReadiness),
+}
+
+impl Call {
+    /// As the `.proto` names it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RegisterOrganisation(_) => "register_org",
+            Self::RegisterPractitioner(_) => "register_practitioner",
+            Self::RegisterPatient(_) => "register_patient",
+            Self::RegisterRecord(_) => "register_record",
+            Self::CreateGrant(_) => "create_grant",
+            Self::RevokeGrant(_) => "revoke_grant",
+            Self::RecordAccess(_) => "record_access",
+            Self::SetOrganisationStatus(_) => "set_org_status",
+            Self::UpdatePractitioner(_) => "update_practitioner",
+            Self::SetPractitionerStatus(_) => "set_practitioner_status",
+            Self::RegisterDevice(_) => "register_device",
+            Self::RevokeDevice(_) => "revoke_device",
+            Self::LinkCare(_) => "link_care",
+            Self::UnlinkCare(_) => "unlink_care",
+            Self::TakeOver(_) => "take_over",
+            Self::MarkDeceased(_) => "mark_deceased",
+            Self::ErasePatient(_) => "erase_patient",
+            Self::AddRepresentation(_) => "add_representation",
+            Self::RevokeRepresentation(_) => "revoke_representation",
+            Self::SupersedeRecord(_) => "supersede_record",
+            Self::MarkEnteredInError(_) => "mark_entered_in_error",
+            Self::EraseRecord(_) => "erase_record",
+            Self::SetRetention(_) => "set_retention",
+            Self::SetOptOut(_) => "set_opt_out",
+            Self::RequestAccess(_) => "request_access",
+            Self::ApproveAccessRequest(_) => "approve_access_request",
+            Self::RejectAccessRequest(_) => "reject_access_request",
+            Self::WithdrawAccessRequest(_) => "withdraw_access_request",
+            Self::ReviewOverride(_) => "review_override",
+            Self::AcknowledgeNotice(_) => "acknowledge_notice",
+            Self::DraftReport(_) => "draft_report",
+            Self::SubmitReport(_) => "submit_report",
+            Self::ApproveReport(_) => "approve_report",
+            Self::RequestChanges(_) => "request_changes",
+            Self::WithdrawReport(_) => "withdraw_report",
+            Self::AnchorUnreviewed(_) => "anchor_unreviewed",
+            Self::CreateGuestLink(_) => "create_guest_link",
+            Self::CloseGuestLink(_) => "close_guest_link",
+            Self::RotateKey(_) => "rotate_key",
+            Self::SetGuardians(_) => "set_guardians",
+            Self::StartRecovery(_) => "start_recovery",
+            Self::ApproveRecovery(_) => "approve_recovery",
+            Self::CancelRecovery(_) => "cancel_recovery",
+            Self::FinishRecovery(_) => "finish_recovery",
+            Self::Propose(_) => "propose",
+            Self::Vote(_) => "vote",
+            Self::WithdrawProposal(_) => "withdraw_proposal",
+        }
+    }
 }
 
 /// Signed by the admins of as many validators' organisations as the policy says, and by the new admins' threshold.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use epione_chaincode::{BlockContext, DecodedTx, Execution, execute_block, genesis_writes, keys};
+use epione_types::call::refused::field_of;
 use epione_types::call::{
     AddRepresentation, Body, Call, CreateGrant, Emergency, GrantKind, Grantee, Labels, Month, Person,
     Purposes, RecordAccess, RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord,
@@ -240,13 +241,31 @@ impl World {
     /// Executes one transaction that must be refused, and sees that nothing but its replay record was written.
     #[track_caller]
     pub fn refused(&mut self, tx: DecodedTx) -> Refusal {
+        self.refused_at(tx).0
+    }
+
+    /// The same, and the field of the call that it is about. What is wrong with a call by itself names one.
+    #[track_caller]
+    pub fn refused_at(&mut self, tx: DecodedTx) -> (Refusal, Option<&'static str>) {
+        let call = tx.body.call.clone();
         let execution = self.block_after(1_000, &[tx]);
         let receipt = &execution.receipts[0];
         let Outcome::Refused(refusal) = receipt.outcome else { panic!("not refused") };
         assert_eq!(receipt.events, [], "a refusal has no events");
         let replay = |key: &[u8]| key.starts_with(b"txi/") || key.starts_with(b"req/");
         assert!(execution.writes.keys().all(|key| replay(key)), "a refusal writes nothing: {refusal}");
-        refusal
+        let field = field_of(refusal, &call);
+        // A parent's two times depend on each other, on the clock and on policy.
+        let parent = matches!(&call, Call::AddRepresentation(it) if it.kind == RepresentationKind::Parent);
+        let undecided = (refusal == Refusal::BadPeriod && parent)
+            // What was put to the vote, or who is to see the report: it was right when it was sent.
+            || matches!(
+                (refusal, call.name()),
+                (Refusal::InvalidField, "vote") | (Refusal::GrantExists, "approve_report")
+            );
+        let needed = MALFORMED.contains(&refusal) && !undecided;
+        assert!(field.is_some() || !needed, "{refusal} of {} names no field", call.name());
+        (refusal, field)
     }
 
     /// Executes one access and gives its public and its precise reason.
@@ -343,6 +362,33 @@ pub fn decided(execution: &Execution) -> Vec<(Reason, Reason)> {
     }
     found
 }
+
+/// Refusals of what a call says, whoever sends it and when.
+const MALFORMED: &[Refusal] = &[
+    Refusal::InvalidField,
+    Refusal::BadPeriod,
+    Refusal::EmptyPurpose,
+    Refusal::WildcardPurposeOnPermit,
+    Refusal::PsyThPnNotAlone,
+    Refusal::AuthElementMissing,
+    Refusal::SensitiveInClear,
+    Refusal::DelegationWidens,
+    Refusal::DelegationDepth,
+    Refusal::RepEvidenceMissing,
+    Refusal::RepSelf,
+    Refusal::VersionConflict,
+    Refusal::RequestWidens,
+    Refusal::LinkNeedsRecord,
+    Refusal::LinkTooLong,
+    Refusal::KeyProof,
+    Refusal::OrgExists,
+    Refusal::PractitionerExists,
+    Refusal::PatientExists,
+    Refusal::RecordExists,
+    Refusal::GrantExists,
+    Refusal::GrantUnknown,
+    Refusal::Exists,
+];
 
 pub fn tx_with(
     sender: PublicKey,

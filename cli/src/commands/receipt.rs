@@ -41,13 +41,10 @@ pub(super) async fn run(command: Receipt) -> Result<Shown, CliError> {
                         .exit(EXIT_UNKNOWN));
                 }
                 TxStatus::Unknown => {
-                    return Err(CliError {
-                        exit: EXIT_UNKNOWN,
-                        reason: "UNKNOWN".to_owned(),
-                        message: format!(
-                            "this node has not seen transaction {transaction}: ask the node it was submitted to (--node, --endpoint), or submit it again"
-                        ),
-                    });
+                    let text = format!(
+                        "this node has not seen transaction {transaction}: ask the node it was submitted to (--node, --endpoint), or submit it again"
+                    );
+                    return Err(CliError::unknown(text).reason("UNKNOWN"));
                 }
             };
             let state = if proof.is_some() { "CERTIFIED" } else { "COMMITTED" };
@@ -61,13 +58,9 @@ pub(super) async fn run(command: Receipt) -> Result<Shown, CliError> {
                     shown = shown.text("kept_as", path.display());
                 }
                 (Some(_), None) => {
-                    return Err(CliError {
-                        exit: EXIT_UNKNOWN,
-                        reason: "NOT_CERTIFIED".to_owned(),
-                        message: format!(
-                            "transaction {transaction} has no certificate yet: ask again in a moment"
-                        ),
-                    });
+                    let text =
+                        format!("transaction {transaction} has no certificate yet: ask again in a moment");
+                    return Err(CliError::unknown(text).reason("NOT_CERTIFIED"));
                 }
                 (None, _) => {}
             }

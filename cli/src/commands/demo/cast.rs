@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys};
+use epione_client::{Config, EpioneClient, Refused, Trust, TxBuilder, TxStatus, Wait, keys};
 use epione_proto::v1 as pb;
 use epione_testnet::local::{self, Network};
 use epione_types::call::Call;
 use epione_types::id::{OrgId, PatientId, PractitionerId, RecordId};
-use epione_types::{Outcome, Receipt, SecretKey};
+use epione_types::{Receipt, SecretKey};
 
 use super::load::Work;
 use crate::commands::enrol;
@@ -118,11 +118,11 @@ pub(super) async fn commit(client: &EpioneClient, key: &SecretKey, call: Call) -
     let TxStatus::Certified { receipt, proof } = status else {
         return Err(CliError::failed(format!("transaction {} is not final: {status:?}", tx.id())));
     };
-    match receipt.outcome {
-        Outcome::Ok => Ok(Final { receipt: *receipt, proof: *proof, latency: begun.elapsed() }),
-        Outcome::Refused(refusal) => {
-            let text = format!("the ledger refused transaction {}: {refusal}", tx.id());
-            Err(CliError::failed(text).reason(refusal.name()))
+    match Refused::of(&receipt, &tx) {
+        None => Ok(Final { receipt: *receipt, proof: *proof, latency: begun.elapsed() }),
+        Some(refused) => {
+            let error = CliError::failed(refused.to_string());
+            Err(error.reason(refused.refusal.name()).field(refused.field))
         }
     }
 }
