@@ -222,6 +222,8 @@ pub(crate) enum Command {
   epione block show 41 --transactions"
     )]
     Block(Block),
+    /// What happened on the ledger, in order, as far as you may know of it: up to now, or on and on.
+    Events(Events),
     /// The main job, end to end, on a network of its own: exit code 0 if all of it works.
     Demo(Demo),
     /// The simulator: whole validators in virtual time, attacked. Exit code 2 safety, 3 liveness, 4 the simulator itself.
@@ -972,6 +974,23 @@ pub(crate) enum Block {
         #[command(flatten)]
         connect: Connect,
     },
+}
+
+/// What happened.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  epione events --as hospital0/admin
+  epione events --from 41/3 --as hospital0/admin     what came after the fourth event of block 41
+  epione events --from now --follow --json --as patients/anna")]
+pub(crate) struct Events {
+    /// Where to start: HEIGHT, with that block; HEIGHT/INDEX, after that event; or `now`.
+    #[arg(long, value_name = "CURSOR", default_value = "1")]
+    pub(crate) from: String,
+    /// Go on as the ledger grows, a line an event (with --json one JSON value each), until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
 }
 
 /// The main job, end to end.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use epione_client::Start;
 use epione_client::fhir::RecordFile;
 use epione_client::tx::{now, random_id};
 use epione_types::call::{
@@ -11,7 +12,7 @@ use epione_types::call::{
 use epione_types::codes::Role;
 use epione_types::genesis::MAX_GENESIS_BYTES;
 use epione_types::id::RecordId;
-use epione_types::{Domain, Hash, TimestampMs};
+use epione_types::{Domain, EventCursor, Hash, Height, TimestampMs};
 
 use crate::args;
 use crate::book::Book;
@@ -76,6 +77,24 @@ pub(crate) fn notice(text: Option<&str>) -> Result<Hash, CliError> {
 pub(crate) fn instant(flag: &str, text: Option<&str>) -> Result<Option<TimestampMs>, CliError> {
     text.map(|text| time::parse(text, now()).map_err(|error| CliError::usage(format!("{flag}: {error}"))))
         .transpose()
+}
+
+/// A place among the ledger's events.
+pub(crate) fn place(flag: &str, text: &str) -> Result<Start, CliError> {
+    let wrong = || {
+        CliError::usage(format!(
+            "{flag} '{text}': write HEIGHT or HEIGHT/INDEX, as `epione events` shows, or now"
+        ))
+    };
+    let height = |text: &str| text.parse().map(Height).map_err(|_| wrong());
+    Ok(match text.split_once('/') {
+        _ if text == "now" => Start::Now,
+        None => Start::Height(height(text)?),
+        Some((block, index)) => {
+            let index = index.parse().map_err(|_| wrong())?;
+            Start::After(EventCursor { height: height(block)?, index })
+        }
+    })
 }
 
 /// This month.

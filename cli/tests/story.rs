@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::io::{BufRead as _, Read as _};
+use std::process::Stdio;
+
 use serde_json::Value;
-use support::{Testnet, arg, epione};
+use support::{PATIENCE, Running, Testnet, arg, command, epione, signal};
 
 fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}")).to_owned()
@@ -113,4 +116,62 @@ fn enrol_register_grant_access_revoke_prove() {
     net.as_("hospital1/admin", &["node", "status", "-N", "2"]).fails(1, &["NOT_ALLOWED"]);
     let status = net.run(&["node", "status", "-N", "2", "--json"], "--testnet").ok().json();
     assert_eq!(status["peers"], "3/3");
+
+    what_happened(&net, granted["height"].as_u64().unwrap());
+}
+
+/// Events up to now, from any place on, and as they happen.
+fn what_happened(net: &Testnet, granted: u64) {
+    let events = |who: &str, from: &str| {
+        let rows = net.as_(who, &["events", "--from", from]).ok().json();
+        rows.as_array().unwrap().clone()
+    };
+    let cursor = |row: &Value| format!("{}/{}", row["height"], row["index"]);
+    let all = net.as_("hospital0/admin", &["events"]).ok().json().as_array().unwrap().clone();
+    let place = |row: &Value| (row["height"].as_u64().unwrap(), row["index"].as_u64().unwrap());
+    assert!(all.is_sorted_by(|a, b| place(a) < place(b)), "{all:?}");
+    for at in [0, all.len() / 2, all.len() - 1] {
+        assert_eq!(events("hospital0/admin", &cursor(&all[at])), all[at + 1..], "after {at}");
+    }
+    let from_block = events("hospital0/admin", &granted.to_string());
+    let first = all.iter().position(|row| row["height"].as_u64().unwrap() >= granted).unwrap();
+    assert_eq!((from_block[0]["event"].as_str(), &from_block[..]), (Some("GrantCreated"), &all[first..]));
+    // A stranger knows who takes part, and nothing of anna.
+    let common = ["OrganisationRegistered", "PractitionerRegistered"];
+    let joined = all.iter().filter(|row| common.contains(&row["event"].as_str().unwrap()));
+    assert_eq!(events("clinic/nurse", "1"), joined.cloned().collect::<Vec<_>>());
+    assert!(events("hospital0/admin", "1000000").is_empty() && events("hospital0/admin", "now").is_empty());
+    for wrong in ["41/", "x", "41/3/5", "-1/3"] {
+        let args = ["events", &format!("--from={wrong}")];
+        net.as_("hospital0/admin", &args).fails(2, &["--from", "HEIGHT/INDEX"]);
+    }
+
+    // What follows the last one, as it happens; then Ctrl-C, which says where to go on.
+    let from = cursor(all.last().unwrap());
+    let dir = net.dir();
+    let args =
+        ["events", "--from", &from, "--follow", "--json", "--as", "hospital0/admin", "--testnet", arg(&dir)];
+    let mut following = command(&args);
+    let following = following.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut following = Running(following);
+    let lines = std::io::BufReader::new(following.0.stdout.take().unwrap()).lines();
+    let (to, next) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+    let next = || -> Value { serde_json::from_str(&next.recv_timeout(PATIENCE).unwrap()).unwrap() };
+    let mut last = Value::Null;
+    for _ in 0..2 {
+        let made = net.as_("hospital1/doctor", &["patient", "register", "--custodial"]).ok().json();
+        last = next();
+        assert_eq!(
+            (&last["event"], &last["transaction"]),
+            (&"PatientRegistered".into(), &made["transaction"])
+        );
+    }
+    signal(&following.0, rustix::process::Signal::INT);
+    assert_eq!(following.0.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    following.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let on = said.trim().strip_prefix("go on with --from ").unwrap_or_else(|| panic!("{said}"));
+    assert!(events("hospital0/admin", on).is_empty(), "nothing more than what was shown: {said}");
+    assert_eq!(events("hospital0/admin", &from).last(), Some(&last));
 }

@@ -88,13 +88,18 @@ impl Subscription {
         }
     }
 
-    /// Everything up to a block that is on the ledger: what happened so far, and then no waiting for more.
+    /// Everything up to a block that is on the ledger: what happened so far, and then no waiting for more. Nothing, if it
+    /// starts above that block.
     ///
     /// # Errors
     /// As [`Self::next`], but that a node is lost: it does not go on at another.
     pub async fn read_to(mut self, height: Height) -> Result<Vec<LedgerEvent>, ClientError> {
         let end = EventCursor { height, index: u32::MAX };
         let mut events = Vec::new();
+        // No heartbeat from below where it starts moves it on.
+        if matches!(self.start, Start::Height(first) if first > height) {
+            return Ok(events);
+        }
         // A node that has sent all there is says so by a heartbeat.
         while !matches!(self.start, Start::After(cursor) if cursor >= end) {
             events.extend(self.step().await?);

@@ -8,6 +8,7 @@ mod demo;
 mod device;
 mod emergency;
 mod enrol;
+mod events;
 mod fhir;
 mod history;
 mod identity;
@@ -60,6 +61,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Policy(command) => policy::run(command).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
+        Command::Events(args) => events::run(args, json).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Sim(args) => sim::run_command(&args, json),
         Command::Completions { shell } => {

@@ -11,6 +11,7 @@ use epione_types::codes::{
     Obligation, OrganisationKind, OverrideStatus, Purpose, Reason, RepresentationKind, RepresentationStatus,
     Role,
 };
+use epione_types::event::Event;
 use serde_json::Value;
 
 use crate::error::{About as _, CliError};
@@ -245,12 +246,17 @@ pub(crate) fn access_event(event: &pb::AccessEvent) -> Viewed {
         .with("emergency", emergency))
 }
 
-/// An event: its name, and what it says.
-pub(crate) fn event(it: &LedgerEvent) -> Result<Fields, CliError> {
+/// An event's name, and what it says.
+pub(crate) fn named(event: &Event) -> Result<(String, Value), CliError> {
     // One name with its fields, as serde writes a variant.
-    let event = serde_json::to_value(&it.event).about("an event cannot be shown")?;
+    let event = serde_json::to_value(event).about("an event cannot be shown")?;
     let variant = event.as_object().and_then(|event| event.iter().next());
-    let (name, detail) = variant.map(|(name, detail)| (name.clone(), detail.clone())).unwrap_or_default();
+    Ok(variant.map(|(name, detail)| (name.clone(), detail.clone())).unwrap_or_default())
+}
+
+/// An event: its place, its name, and what it says.
+pub(crate) fn event(it: &LedgerEvent) -> Result<Fields, CliError> {
+    let (name, detail) = named(&it.event)?;
     Ok(Fields::new()
         .with("height", it.cursor.height.0)
         .with("index", it.cursor.index)
