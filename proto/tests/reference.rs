@@ -59,6 +59,17 @@ field, and `RetryInfo`. What the ledger refuses is no error of a call: a receipt
 [Refusals and fields](#refusals-and-fields) where.
 ";
 
+const REFUSALS: &str = "
+## Refusals and fields
+
+A receipt says why a transaction was refused, and does not hold the call. Whoever sent it finds the field here;
+`epione_client::Refused` and the command line name it. A refusal that is not listed for a call is about the sender, the
+time, the state as a whole, or several fields together.
+
+| call | field | refusals |
+|---|---|---|
+";
+
 /// Comments of one file, by path.
 struct Comments(HashMap<Vec<i32>, String>);
 
@@ -148,13 +159,7 @@ fn list(out: &mut String, comments: &Comments, path: &[i32], list: &EnumDescript
 
 /// Refusals by what they are about: beneath each call, its field and why it may be refused.
 fn refused_fields(out: &mut String, set: &FileDescriptorSet) {
-    writeln!(
-        out,
-        "\n## Refusals and fields\n\nA receipt says why a transaction was refused, and does not hold the call. Whoever \
-         sent it finds the field here;\n`epione_client::Refused` and the command line name it. A refusal that is not \
-         listed for a call is about the sender, the\ntime or the state as a whole.\n\n| call | field | refusals |\n|---|---|---|"
-    )
-    .unwrap();
+    out.push_str(REFUSALS);
     for call in &message_type(set, BODY).field {
         let rows: Vec<_> = FIELDS.iter().filter(|(_, calls, _)| calls.contains(&call.name())).collect();
         let mut fields: Vec<&str> = Vec::new();
