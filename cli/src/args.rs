@@ -349,6 +349,12 @@ pub(crate) enum Testnet {
         #[command(flatten)]
         dir: Dir,
     },
+    /// Break a network of its own on purpose, and see that it comes back with all that it promised.
+    #[command(after_help = "Examples:
+  epione testnet drill --list
+  epione testnet drill kill-primary partition
+  epione testnet drill --all")]
+    Drill(Drill),
     /// Stop all nodes; what they stored stays.
     #[command(after_help = "Examples:
   epione testnet down
@@ -360,6 +366,26 @@ pub(crate) enum Testnet {
         #[command(flatten)]
         dir: Dir,
     },
+}
+
+/// A drill: an own network in a temporary folder, gone in the end.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Drill {
+    /// Which, in this order.
+    #[arg(value_name = "NAME", conflicts_with_all = ["all", "list", "file"])]
+    pub(crate) names: Vec<String>,
+    /// All there are; some minutes.
+    #[arg(long, conflicts_with_all = ["list", "file"])]
+    pub(crate) all: bool,
+    /// Say which there are.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) list: bool,
+    /// One of your own: a file like those in testnet/scenarios.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How long each step may take, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) wait: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,6 +28,9 @@
 //! | `limits.consensus_log_mib` | length at which the consensus log is trimmed, in MiB, 128 to 65536 | 160 |
 //! | `limits.pipeline` | proposals under way before this node, as the primary, waits for full batches, 1 to 8; with 4, validators 25 ms apart and more save a quarter of the latency for several times the blocks | 1 |
 //!
+//! One more is for drills: `testnet.clock_offset_ms` makes this node's wall clock wrong by so many ms (to a day either way). It is refused
+//! unless the genesis allows what only networks for tests may (`allow_sensitive_in_clear`).
+//!
 //! Tested in `config/tests.rs`.
 
 use std::collections::BTreeSet;
@@ -55,6 +58,8 @@ pub const PEERS_MAX: usize = 1_024;
 const CONNECTIONS_PER_ADDRESS: u64 = 128;
 /// Inputs that wait for the driver.
 const INBOX: usize = 1_024;
+/// A clock of a network for tests is wrong by so much at most, in ms.
+const CLOCK_OFFSET_MS_MAX: i64 = 86_400_000;
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +122,8 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// Inputs that wait for the driver; whoever brings more waits. At least 1.
     pub inbox: usize,
+    /// By how much its wall clock is made wrong, in ms: 0 but in drills on networks for tests.
+    pub clock_offset_ms: i64,
 }
 
 impl Config {
@@ -375,6 +382,10 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let pipeline = limits.number("pipeline", 1, 1, 8, faults);
     let log_bytes_max = mib(limits.number("consensus_log_mib", 160, 128, 65_536, faults));
     limits.end(faults);
+
+    let mut testnet = top.section("testnet", faults);
+    let clock_offset_ms = clock_offset(&mut testnet, faults);
+    testnet.end(faults);
     top.end(faults);
 
     let places = [
@@ -390,6 +401,12 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         }
     }
     let genesis = genesis?;
+    if clock_offset_ms != 0 && !genesis.policy.allow_sensitive_in_clear {
+        faults.add(
+            "testnet.clock_offset_ms",
+            "is for networks for tests, and the genesis is of no such network: remove it",
+        );
+    }
     let (voting_key, network_key) = (voting_key?, network_key?);
     let organisation = match join {
         Some(organisation) => Some(organisation),
@@ -419,8 +436,23 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         pipeline,
         store_cache_bytes,
         inbox: INBOX,
+        clock_offset_ms,
         genesis,
     })
+}
+
+fn clock_offset(section: &mut Section, faults: &mut Faults) -> i64 {
+    let range = -CLOCK_OFFSET_MS_MAX..=CLOCK_OFFSET_MS_MAX;
+    match section.table.remove("clock_offset_ms") {
+        None => 0,
+        Some(Value::Integer(found)) if range.contains(&found) => found,
+        Some(other) => {
+            let (least, most) = (range.start(), range.end());
+            let text = format!("is {other}, must be a whole number from {least} to {most}");
+            faults.add(&section.name("clock_offset_ms"), text);
+            0
+        }
+    }
 }
 
 fn listen_field(section: &mut Section, meaning: &str, faults: &mut Faults) -> Option<SocketAddr> {

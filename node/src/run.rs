@@ -224,9 +224,11 @@ fn mark(key_file: &Path, log_dir: &Path) -> Result<(), RunError> {
     }
 }
 
-fn wall_clock() -> TimestampMs {
+/// What the driver takes for the time: the system's, and in drills wrong by so much.
+fn wall_clock(offset_ms: i64) -> TimestampMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimestampMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    TimestampMs(now.saturating_add_signed(offset_ms))
 }
 
 impl Node {
@@ -297,7 +299,11 @@ impl Node {
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215)
                 .with_pipeline(config.pipeline);
         let begun = Instant::now();
-        driver.start(step, 0, wall_clock());
+        let offset_ms = config.clock_offset_ms;
+        if offset_ms != 0 {
+            warn!(offset_ms, "the wall clock of this node is made wrong: testnet.clock_offset_ms");
+        }
+        driver.start(step, 0, wall_clock(offset_ms));
         if !held.is_empty() {
             info!(count = held.len(), "transactions of the durable mempool are offered again");
         }
@@ -312,7 +318,7 @@ impl Node {
         let (stopping, done) = (stop.clone(), ended.clone().drop_guard());
         let driving = Builder::new().name("driver".to_owned()).spawn(move || {
             let _done = done;
-            drive(driver, inputs, &stopping, begun, |driver| {
+            drive(driver, inputs, &stopping, (begun, offset_ms), |driver| {
                 publish.send_replace(Arc::new(driver.status()));
             });
         });
@@ -382,19 +388,20 @@ impl Drop for Node {
     }
 }
 
-/// The driver's thread: takes what has come, at most a round's worth, and hands it over.
+/// The driver's thread: takes what has come, at most a round's worth, and hands it over. Time since it began, and the
+/// wall clock, which is wrong by an offset in drills.
 fn drive(
     mut driver: Driver<Real>,
     mut inputs: mpsc::Receiver<Input>,
     stop: &CancellationToken,
-    begun: Instant,
+    (begun, offset_ms): (Instant, i64),
     mut publish: impl FnMut(&Driver<Real>),
 ) {
     let mut round = Vec::with_capacity(ROUND_MAX);
     let mut published = Instant::now();
     while inputs.blocking_recv_many(&mut round, ROUND_MAX) > 0 && !stop.is_cancelled() {
         let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        driver.handle(round.drain(..), now, wall_clock());
+        driver.handle(round.drain(..), now, wall_clock(offset_ms));
         if published.elapsed() >= STATUS_EVERY {
             published = Instant::now();
             publish(&driver);

@@ -57,6 +57,7 @@ fn config(genesis: &Genesis, me: usize, dir: &Path, running: &[Option<Node>]) ->
         settings: Settings::default(),
         pipeline: 1,
         store_cache_bytes: 16 << 20,
+        clock_offset_ms: 0,
         // Full all the time at every other node: whoever waits for the driver, it waits for nobody.
         inbox: if me.is_multiple_of(2) { 1 } else { 1_024 },
     }

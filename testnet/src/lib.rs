@@ -1,5 +1,6 @@
-//! A local network of real processes, and the simulator.
+//! A local network of real processes, drills on it, and the simulator.
 
 pub mod bundles;
+pub mod drill;
 pub mod local;
 pub mod sim;

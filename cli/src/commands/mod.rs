@@ -6,6 +6,7 @@ mod care;
 mod consent;
 mod demo;
 mod device;
+mod drill;
 mod emergency;
 mod enrol;
 mod events;

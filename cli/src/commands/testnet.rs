@@ -35,6 +35,7 @@ pub(super) async fn run(command: Testnet, json: bool) -> Result<Shown, CliError>
             Ok(if all_well { shown } else { shown.note(troubles(&reports)).exit(EXIT_FAILED) })
         }
         Testnet::Logs { node, follow, lines, dir } => logs(&dir.dir, node, follow, lines).await,
+        Testnet::Drill(args) => super::drill::run(&args, json).await,
         Testnet::Kill { node, dir } => {
             let mut network = Network::open(&dir.dir, Lifetime::Detached)?;
             network.kill(node).await?;

@@ -288,3 +288,23 @@ fn what_is_deep_or_long_is_refused() {
         assert!(!faults.is_empty(), "{}", &text[..10]);
     }
 }
+
+#[test]
+fn a_wrong_clock_is_for_networks_for_tests_alone() {
+    let with = |offset: &str| good() + &format!("[testnet]\nclock_offset_ms = {offset}\n");
+    assert_eq!(of(&good()).unwrap().clock_offset_ms, 0);
+    assert_eq!(of(&with("0")).unwrap().clock_offset_ms, 0);
+    assert_eq!(fields(&with("-5000")), ["testnet.clock_offset_ms"], "the genesis is of no network for tests");
+    assert_eq!(fields(&with("86400001")), ["testnet.clock_offset_ms"]);
+    assert_eq!(fields(&with("\"late\"")), ["testnet.clock_offset_ms"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    let path = dir.path().join("genesis.json");
+    let mut genesis: Genesis = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    genesis.policy.allow_sensitive_in_clear = true;
+    fs::write(&path, serde_json::to_vec(&genesis).unwrap()).unwrap();
+    let file = dir.path().join("node.toml");
+    fs::write(&file, with("-5000")).unwrap();
+    assert_eq!(load(&file).unwrap().clock_offset_ms, -5_000);
+}

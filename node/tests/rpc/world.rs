@@ -88,6 +88,7 @@ fn config(
         settings: Settings::default(),
         pipeline: 1,
         store_cache_bytes: 16 << 20,
+        clock_offset_ms: 0,
         inbox: 1_024,
     }
 }

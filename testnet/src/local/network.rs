@@ -240,6 +240,24 @@ impl Network {
         self.remember(node, None)
     }
 
+    /// SIGSTOP: the node stands still.
+    ///
+    /// # Errors
+    /// [`TestnetError::NotRunning`], or what the system says.
+    pub fn freeze(&self, node: usize) -> Result<(), TestnetError> {
+        let process = self.alive(node)?;
+        process.freeze().map_err(|error| TestnetError::Process { node, what: "freeze", error })
+    }
+
+    /// SIGCONT: the node goes on.
+    ///
+    /// # Errors
+    /// [`TestnetError::NotRunning`], or what the system says.
+    pub fn thaw(&self, node: usize) -> Result<(), TestnetError> {
+        let process = self.alive(node)?;
+        process.thaw().map_err(|error| TestnetError::Process { node, what: "thaw", error })
+    }
+
     /// SIGTERM, and SIGKILL if the node is not gone in time.
     ///
     /// # Errors
@@ -404,6 +422,12 @@ impl Network {
 
     fn process(&self, node: usize) -> Option<&Process> {
         self.state.nodes.get(node)?.process.as_ref()
+    }
+
+    fn alive(&self, node: usize) -> Result<&Process, TestnetError> {
+        self.node(node)?;
+        let process = self.process(node).filter(|process| process.is_alive());
+        process.ok_or(TestnetError::NotRunning { node })
     }
 
     fn remember(&mut self, node: usize, process: Option<Process>) -> Result<(), TestnetError> {

@@ -68,6 +68,22 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// SIGSTOP: it stands still, and its connections stay up.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn freeze(&self) -> std::io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn thaw(&self) -> std::io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     fn signal(&self, signal: Signal) -> std::io::Result<()> {
         match self.id() {
             Some(pid) if self.is_alive() => match kill_process(pid, signal) {

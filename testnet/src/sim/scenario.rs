@@ -125,6 +125,11 @@ impl Plan {
                 let (at, lasts) = (number(at)?, number(lasts)?);
                 self.schedule.push(Line { at, fault: fault(what)?, lasts });
             }
+            [word, ..] if crate::drill::STEPS.contains(word) => {
+                return Err(format!(
+                    "`{word}` is a step of a drill: the simulator does not do it, `epione testnet drill --file` does"
+                ));
+            }
             _ => return Err(format!("{:?} means nothing here", words.join(" "))),
         }
         Ok(())
