@@ -1,5 +1,10 @@
 //! The validator set changes on the chain (R20): machines join and leave, by decisions that execution reports.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic; that is how it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic; that is how it fails"
+)]
 
 mod common;
 

@@ -204,7 +204,7 @@ fn follows_from_genesis(genesis: &Genesis, finality: &Finality) -> Epoch {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_join_leave_and_take_the_place_of_another() {
+async fn r21_nodes_join_leave_and_take_the_place_of_another_and_all_follows_from_genesis() {
     let mut network = Network::up(4).await;
     network.load("hospital0", 3).await;
 

@@ -201,6 +201,7 @@ impl Call {
             Self::Propose(_) => "propose",
             Self::Vote(_) => "vote",
             Self::WithdrawProposal(_) => "withdraw_proposal",
+            Self::ConfirmReadiness(_) => "confirm_readiness",
         }
     }
 }

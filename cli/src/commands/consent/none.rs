@@ -58,10 +58,10 @@ pub(super) async fn prove(args: &ProveNone) -> Result<Shown, CliError> {
     };
     let of = (subject.patient, subject.record);
     let proven = session.client.no_grant(of, subject.organisation, args.height.map(Height)).await;
-    let (proof, header) = proven.map_err(|error| match error {
-        ClientError::Proof(error @ VerifyError::Held { .. }) => CliError::not_proven(error.to_string()),
-        error => error.into(),
-    })?;
+    if let Err(ClientError::Proof(error @ VerifyError::Held { .. })) = &proven {
+        return Err(CliError::not_proven(error.to_string()));
+    }
+    let (proof, header) = proven?;
     let mut shown = subject.shown(&header, session.client.trust().chain_id());
     if let Some(path) = &args.out {
         std::fs::write(path, proof.encode_to_vec()).about(path.display())?;
