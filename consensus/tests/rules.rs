@@ -1080,7 +1080,7 @@ fn stale_answers_change_nothing() {
     let header = cluster.nodes[1].chain[0].0.clone();
     let stale = cluster.batch(1, "stale");
     for event in [
-        Event::Executed { header: header, next: None },
+        Event::Executed { header, next: None },
         Event::Validated { digest: Hash([4; 32]), valid: false },
         Event::Propose { view: View(0), height: Height(1), payload: stale },
     ] {

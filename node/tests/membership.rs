@@ -111,6 +111,7 @@ impl Network {
             pipeline: 1,
             store_cache_bytes: 16 << 20,
             inbox: 1_024,
+            clock_offset_ms: 0,
         }
     }
 
