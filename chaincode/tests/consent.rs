@@ -520,10 +520,10 @@ fn what_a_holder_has_is_counted_until_it_is_taken_back_or_put_away() {
     assert_eq!(held(&world, hospital), None);
 
     // Put away when its place is needed.
-    let soon = Some(TimestampMs(world.now + HOUR));
-    makes(&mut world, "expires", Rule { until: soon, ..permit(to_hospital_b()) });
+    let end = TimestampMs(world.now + HOUR);
+    makes(&mut world, "expires", Rule { until: Some(end), ..permit(to_hospital_b()) });
     let at = held(&world, hospital).unwrap();
-    assert!(!at.is_over(TimestampMs(soon.unwrap().0 - 1)) && at.is_over(soon.unwrap()));
+    assert!(!at.is_over(TimestampMs(end.0 - 1)) && at.is_over(end));
     world.block_after(2 * HOUR, &[]);
     let here = get(&world.state, &keys::patient(patient("anna"))).unwrap().grants;
     for number in here..=MAX_GRANTS {

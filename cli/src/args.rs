@@ -7,6 +7,7 @@ pub(crate) mod consent;
 pub(crate) mod fhir;
 mod identity;
 mod record;
+pub(crate) mod validator;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use epione_types::{Hash, TxId};
 pub(crate) use consent::*;
 pub(crate) use identity::*;
 pub(crate) use record::*;
+pub(crate) use validator::Validator;
 
 /// A permissioned ledger of hospitals: who holds which health record, who may see it, and who did.
 #[derive(Debug, Parser)]
@@ -214,6 +216,16 @@ pub(crate) enum Command {
   epione receipt verify anna.receipt --genesis genesis.json"
     )]
     Receipt(Receipt),
+    /// Who validates, and by which parameters: shown, and changed by vote.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione validator list
+  epione validator add --org hospital0 --voting-key KEY --network-key KEY --as hospital0/admin
+  epione validator ready PROPOSAL --voting-key-file node4/voting.key --node 4 --as hospital0/admin
+  epione policy vote PROPOSAL --as hospital1/admin"
+    )]
+    Validator(Validator),
     /// Blocks.
     #[command(
         subcommand,
@@ -346,6 +358,16 @@ pub(crate) enum Testnet {
     Restart {
         /// Which node, from 0.
         node: usize,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Add a node for a hospital that has one already. It follows; `epione validator add` lets it vote.
+    #[command(after_help = "Example:
+  epione testnet add --hospital 0")]
+    Add {
+        /// For the hospital of which node, from 0.
+        #[arg(long, default_value_t = 0)]
+        hospital: usize,
         #[command(flatten)]
         dir: Dir,
     },

@@ -26,6 +26,7 @@ mod representative;
 mod request;
 mod sim;
 mod testnet;
+mod validator;
 mod view;
 
 use epione_client::ClientError;
@@ -60,6 +61,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Access(command) => access::run(command, json).await,
         Command::Emergency(command) => emergency::run(command).await,
         Command::Policy(command) => policy::run(command).await,
+        Command::Validator(command) => validator::run(command).await,
         Command::Receipt(command) => receipt::run(command).await,
         Command::Block(command) => block::run(command).await,
         Command::Events(args) => events::run(args, json).await,

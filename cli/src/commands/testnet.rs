@@ -35,6 +35,7 @@ pub(super) async fn run(command: Testnet, json: bool) -> Result<Shown, CliError>
             Ok(if all_well { shown } else { shown.note(troubles(&reports)).exit(EXIT_FAILED) })
         }
         Testnet::Logs { node, follow, lines, dir } => logs(&dir.dir, node, follow, lines).await,
+        Testnet::Add { hospital, dir } => add(&dir.dir, hospital).await,
         Testnet::Drill(args) => super::drill::run(&args, json).await,
         Testnet::Kill { node, dir } => {
             let mut network = Network::open(&dir.dir, Lifetime::Detached)?;
@@ -72,6 +73,34 @@ pub(super) async fn run(command: Testnet, json: bool) -> Result<Shown, CliError>
             Ok(Shown::one(fields).note(note))
         }
     }
+}
+
+/// One more node: it starts, and is let in once its joining is proposed.
+async fn add(dir: &Path, of: usize) -> Result<Shown, CliError> {
+    let mut network = Network::open(dir, Lifetime::Detached)?;
+    let (node, keys) = network.add(of)?;
+    network.start(node)?;
+    let place = network.state().nodes.get(node).map(|state| state.organisation);
+    let mut book = Book::open(network.layout().dir())?;
+    book.orgs.extend(place.map(|organisation| (local::hospital(node), organisation)));
+    book.save()?;
+    let (name, voting) = (local::hospital(of), network.layout().node(node).join("voting.key"));
+    let fields = Fields::new()
+        .with("node", node)
+        .text("hospital", &name)
+        .text("voting_key", keys.voting)
+        .text("network_key", keys.network)
+        .text("voting_key_file", voting.display());
+    Ok(Shown::one(fields).note(format!(
+        "It is let in, and follows, once its joining is proposed:
+  epione validator add --org {name} --voting-key {} --network-key {} --as {name}/admin
+It votes once it is ready and the others agree:
+  epione validator ready PROPOSAL --voting-key-file {} --node {node} --as {name}/admin
+  epione policy vote PROPOSAL --as hospital1/admin",
+        keys.voting,
+        keys.network,
+        voting.display()
+    )))
 }
 
 async fn up(n: Option<usize>, dir: &Path, within: Duration) -> Result<Shown, CliError> {

@@ -11,7 +11,7 @@ use epione_types::codes::OrganisationKind;
 use epione_types::genesis::{GENESIS_VERSION, Policy};
 use epione_types::id::OrgId;
 use epione_types::quorum::MAX_VALIDATORS;
-use epione_types::{Epoch, Genesis, Params, SecretKey, Signer as _, Validator, ValidatorSet};
+use epione_types::{Epoch, Genesis, Params, PublicKey, SecretKey, Signer as _, Validator, ValidatorSet};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::layout::{Layout, hospital};
@@ -98,7 +98,7 @@ pub(crate) fn create(layout: &Layout, options: &Options) -> Result<Created, Test
     let text = serde_json::to_vec_pretty(&genesis)
         .map_err(|error| TestnetError::io(layout.genesis())(error.into()))?;
     write(&layout.genesis(), &text)?;
-    certificates(layout, n)?;
+    write(&layout.ca(), certificates(layout, 0..n)?.as_bytes())?;
 
     let held = ports::free(n * 3)?;
     let numbers = held.iter().map(ports::port_of).collect::<Result<Vec<_>, _>>();
@@ -115,23 +115,68 @@ pub(crate) fn create(layout: &Layout, options: &Options) -> Result<Created, Test
     Ok(Created { state, held })
 }
 
-/// One authority, and a certificate of 127.0.0.1 and localhost for each node. The authority's key is not kept.
-fn certificates(layout: &Layout, n: usize) -> Result<(), TestnetError> {
+/// One authority, whose certificate this is, and a certificate of 127.0.0.1 and localhost for each node. The authority's key
+/// is not kept.
+fn certificates(layout: &Layout, nodes: core::ops::Range<usize>) -> Result<String, TestnetError> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    authority.distinguished_name.push(DnType::CommonName, "Epione testnet: trust it for this testnet alone");
+    let name = format!("Epione testnet, from node {} on: trust it for this testnet alone", nodes.start);
+    authority.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate()?;
-    write(&layout.ca(), authority.self_signed(&key)?.pem().as_bytes())?;
+    let pem = authority.self_signed(&key)?.pem();
     let issuer = Issuer::new(authority, key);
-    for node in 0..n {
+    for node in nodes {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, hospital(node));
         let key = KeyPair::generate()?;
         write(&layout.node(node).join("tls.pem"), params.signed_by(&key, &issuer)?.pem().as_bytes())?;
         write_secret(&layout.node(node).join("tls.key"), key.serialize_pem().as_bytes())?;
     }
-    Ok(())
+    Ok(pem)
+}
+
+/// The keys of a node that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddedKeys {
+    /// Verifies its votes.
+    pub voting: PublicKey,
+    /// Its network identity.
+    pub network: PublicKey,
+}
+
+/// Writes the files of one more node, for the hospital of node `of`.
+pub(crate) fn add(layout: &Layout, state: &State, of: usize) -> Result<(NodeState, AddedKeys), TestnetError> {
+    let node = state.nodes.len();
+    let organisation = state
+        .nodes
+        .get(of)
+        .ok_or(TestnetError::NoSuchNode { node: of, last: node.saturating_sub(1) })?
+        .organisation;
+    make_dir(&layout.node(node))?;
+    make_dir(&layout.hospital_keys(node))?;
+    // Its hospital has one administrator, under the name of each of its nodes.
+    keys::write(&layout.admin_key(node), &keys::read(&layout.admin_key(of))?)?;
+    let voting = new_key(&layout.node(node).join("voting.key"))?;
+    let network = new_key(&layout.node(node).join("network.key"))?;
+    let mut others = Vec::with_capacity(node);
+    for (number, place) in state.nodes.iter().enumerate() {
+        let key = keys::read(&layout.node(number).join("network.key"))?;
+        others.push((key.public_key(), place.ports));
+    }
+    let authority = certificates(layout, node..node + 1)?;
+    let known = fs::read_to_string(layout.ca()).map_err(TestnetError::io(layout.ca()))?;
+    write(&layout.ca(), (known + &authority).as_bytes())?;
+    let held = ports::free(3)?;
+    let numbers = held.iter().map(ports::port_of).collect::<Result<Vec<_>, _>>();
+    let numbers = numbers.map_err(TestnetError::io("a bound port"))?;
+    let [grpc, operator, peer] = numbers[..] else {
+        return Err(TestnetError::Options("no three ports".into()));
+    };
+    let ports = Ports { grpc, operator, peer };
+    write(&layout.config(node), config::joining(organisation, &others, &ports).as_bytes())?;
+    let keys = AddedKeys { voting: voting.public_key(), network: network.public_key() };
+    Ok((NodeState { organisation, ports, process: None }, keys))
 }
 
 fn new_key(path: &Path) -> Result<SecretKey, TestnetError> {

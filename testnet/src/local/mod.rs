@@ -26,7 +26,7 @@ mod process;
 mod state;
 mod status;
 
-pub use create::Options;
+pub use create::{AddedKeys, Options};
 pub use error::TestnetError;
 pub use layout::{Layout, hospital};
 pub use network::{Lifetime, Network, NodeReport, look, tail};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use epione_proto::v1 as pb;
 
+use super::create::AddedKeys;
 use super::layout::Layout;
 use super::process::Process;
 use super::state::{NodeState, State};
@@ -83,8 +84,9 @@ impl NodeReport {
     pub fn in_consensus(&self, others: usize) -> Result<u64, String> {
         let status = self.connected(others)?;
         match status.role() {
-            pb::NodeRole::Primary | pb::NodeRole::Backup => {}
-            pb::NodeRole::Follower | pb::NodeRole::Halted | pb::NodeRole::Unspecified => {
+            // One that follows has no part in it.
+            pb::NodeRole::Primary | pb::NodeRole::Backup | pb::NodeRole::Follower => {}
+            pb::NodeRole::Halted | pb::NodeRole::Unspecified => {
                 return Err(format!("does not vote: {}", status.waiting_for));
             }
         }
@@ -195,6 +197,17 @@ impl Network {
     #[must_use]
     pub fn is_running(&self, node: usize) -> bool {
         self.process(node).is_some_and(Process::is_alive)
+    }
+
+    /// Adds a node for the hospital of node `of`: its number and keys. It is not started yet.
+    ///
+    /// # Errors
+    /// [`TestnetError::NoSuchNode`], or what the system says.
+    pub fn add(&mut self, of: usize) -> Result<(usize, AddedKeys), TestnetError> {
+        let (state, keys) = create::add(&self.layout, &self.state, of)?;
+        self.state.nodes.push(state);
+        self.state.write(&self.layout)?;
+        Ok((self.len() - 1, keys))
     }
 
     /// Starts one node on its own ports.

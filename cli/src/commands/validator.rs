@@ -1,0 +1,176 @@
+//! Who validates: shown, and put to the vote.
+
+use std::collections::BTreeMap;
+
+use epione_client::keys;
+use epione_proto::v1 as pb;
+use epione_types::call::{Call, ConfirmReadiness, ProposalAction, Propose};
+use epione_types::id::ProposalId;
+use epione_types::{Height, PublicKey, Signer as _, Validator as Member, ValidatorSet};
+
+use super::done;
+use crate::args::Validator;
+use crate::args::validator::{Change, ValidatorAdd, ValidatorRemove};
+use crate::error::{About as _, CliError};
+use crate::output::{Fields, Shown};
+use crate::request;
+use crate::session::Session;
+
+/// Who signs now is seen in the certificates of so many blocks.
+const LOOK_BACK: u64 = 50;
+
+pub(super) async fn run(command: Validator) -> Result<Shown, CliError> {
+    match command {
+        Validator::List(args) => {
+            let session = Session::open(&args.connect).await?;
+            let set = in_force(&session).await?;
+            let (seen, signed) = signers(&session).await?;
+            let row = |(place, one): (u16, &Member)| {
+                Fields::new()
+                    .with("validator", place)
+                    .text("org", one.organisation)
+                    .text("voting_key", one.public_key)
+                    .text("network_key", one.network_key)
+                    .with("signed", signed.get(&place).copied().unwrap_or_default())
+                    .with("of", seen)
+            };
+            let rows = (0..).zip(&set.validators).map(row).collect();
+            Ok(Shown::many(rows).note(format!(
+                "Epoch {}: {} validators, {} decide, {} may be faulty. A certificate needs no more signatures than decide.",
+                set.epoch,
+                set.len(),
+                set.quorum(),
+                set.faults()
+            )))
+        }
+        Validator::Add(ValidatorAdd { org, voting_key, network_key, instead_of, change }) => {
+            let session = Session::open(&change.write.connect).await?;
+            let organisation = session.book.org(&org)?;
+            let add = Member { organisation, public_key: voting_key, network_key };
+            propose(&session, instead_of, Some(add), &change).await
+        }
+        Validator::Remove(ValidatorRemove { voting_key, change }) => {
+            let session = Session::open(&change.write.connect).await?;
+            propose(&session, Some(voting_key), None, &change).await
+        }
+        Validator::Params { values, write } => {
+            let session = Session::open(&write.connect).await?;
+            let set = in_force(&session).await?;
+            let mut params = serde_json::to_value(&set.params).about("the parameters in force")?;
+            for text in &values {
+                let usage = |why: &str| CliError::usage(format!("'{text}': {why}"));
+                let (name, value) = text.split_once('=').ok_or_else(|| usage("write NAME=VALUE"))?;
+                let value: u64 = value.parse().map_err(|_| usage("the value is a whole number"))?;
+                let known = params.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>().join(", "));
+                let place = params.get_mut(name);
+                let place =
+                    place.ok_or_else(|| usage(&format!("known are {}", known.unwrap_or_default())))?;
+                *place = value.into();
+            }
+            let usage = |error: String| CliError::usage(error);
+            let params: epione_types::Params =
+                serde_json::from_value(params).map_err(|error| usage(error.to_string()))?;
+            params.check().map_err(|error| usage(error.to_string()))?;
+            let proposal = request::new_id(ProposalId)?;
+            let call = Call::Propose(Propose { proposal, action: ProposalAction::SetParams { params } });
+            done(&session, call, Fields::new().text("proposal", proposal), &write).await
+        }
+        Validator::Ready { proposal, voting_key_file, write } => {
+            let proposal: ProposalId = request::id("PROPOSAL", &proposal)?;
+            let voting = keys::read(&voting_key_file)?;
+            let session = Session::open(&write.connect).await?;
+            let status = session.client.get_status(pb::GetStatusRequest {}).await?;
+            if !status.synced {
+                return Err(CliError::failed(format!(
+                    "the node is at height {} and has not caught up: ask again later",
+                    status.height
+                ))
+                .reason("NOT_SYNCED"));
+            }
+            let call = Call::ConfirmReadiness(ConfirmReadiness { proposal, height: Height(status.height) });
+            let key = voting.public_key();
+            let sent = session.submit(call, &[voting], &write).await?;
+            let fields = Fields::new().text("proposal", proposal).text("voting_key", key);
+            Ok(Shown::one(fields.with("ready_at", status.height).and(sent.fields())))
+        }
+    }
+}
+
+async fn in_force(session: &Session) -> Result<ValidatorSet, CliError> {
+    let answer = session.client.get_validators(pb::GetValidatorsRequest { epoch: None }).await?;
+    let set = answer.validators.unwrap_or_default();
+    ValidatorSet::try_from(set).map_err(|error| CliError::failed(format!("the node's validators: {error}")))
+}
+
+/// How many of the last blocks of this epoch have a certificate, and how many of those each validator signed.
+async fn signers(session: &Session) -> Result<(u64, BTreeMap<u16, u64>), CliError> {
+    let status = session.client.get_status(pb::GetStatusRequest {}).await?;
+    let from_height = status.certified_height.saturating_sub(LOOK_BACK).max(1);
+    let request =
+        pb::ListHeadersRequest { from_height, page_size: u32::try_from(LOOK_BACK + 1).unwrap_or(1) };
+    let headers = session.client.list_headers(request).await?.headers;
+    let mut seen = 0;
+    let mut signed: BTreeMap<u16, u64> = BTreeMap::new();
+    for certificate in headers.into_iter().filter_map(|header| header.certificate) {
+        if certificate.epoch != status.epoch {
+            continue;
+        }
+        seen += 1;
+        for one in &certificate.signatures {
+            if let Ok(place) = u16::try_from(one.validator) {
+                *signed.entry(place).or_default() += 1;
+            }
+        }
+    }
+    Ok((seen, signed))
+}
+
+/// Says what a change does, and proposes it unless those that sign now would be no quorum.
+async fn propose(
+    session: &Session,
+    remove: Option<PublicKey>,
+    add: Option<Member>,
+    change: &Change,
+) -> Result<Shown, CliError> {
+    let set = in_force(session).await?;
+    let (seen, signed) = signers(session).await?;
+    if let Some(key) = &remove
+        && set.index_of(key).is_none()
+    {
+        return Err(CliError::not_there("validator", key));
+    }
+    // Nobody is known to be silent while no block of this epoch has shown it.
+    let signs = |place: u16| seen == 0 || signed.contains_key(&place);
+    let stay = |(place, one): (u16, &Member)| (Some(one.public_key) != remove).then_some(signs(place));
+    let staying: Vec<bool> = (0..).zip(&set.validators).filter_map(stay).collect();
+    let joins = usize::from(add.is_some());
+    let n = staying.len() + joins;
+    let live = staying.iter().filter(|signs| **signs).count() + joins;
+    let quorum = epione_types::quorum::quorum(n);
+    let fields = Fields::new()
+        .with("validators_now", set.len())
+        .with("decide_now", set.quorum())
+        .with("validators_then", n)
+        .with("decide_then", quorum)
+        .with("may_be_faulty_then", epione_types::quorum::faults(n))
+        .with("sign_then", live);
+    let enough = live >= quorum && n > 0;
+    let trouble = format!(
+        "of {n} validators {quorum} must sign, and {live} would: of those that stay the others have signed none of the last {seen} blocks"
+    );
+    if change.dry_run {
+        let note =
+            if enough { "It keeps a quorum.".to_owned() } else { format!("It loses the quorum: {trouble}.") };
+        return Ok(Shown::one(fields).note(note));
+    }
+    if !enough && !change.force {
+        return Err(
+            CliError::failed(format!("{trouble}; bring those back first, or --force")).reason("QUORUM_LOST")
+        );
+    }
+    let proposal = request::new_id(ProposalId)?;
+    let action = ProposalAction::ChangeValidators { remove, add };
+    let call = Call::Propose(Propose { proposal, action });
+    let fields = Fields::new().text("proposal", proposal).and(fields);
+    done(session, call, fields, &change.write).await
+}
