@@ -178,7 +178,7 @@ pub enum Alarm {
 }
 
 /// What a primary must not do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Misbehavior {
     /// Two proposals for one slot.
     Equivocation,

@@ -19,6 +19,7 @@
 //! Tested by `tests/` (golden transcripts, one test per rule, hostile input) and by the simulator (`testnet/src/sim`).
 
 mod event;
+mod explain;
 pub mod guard;
 mod message;
 mod normal;
@@ -31,6 +32,7 @@ mod timers;
 mod view_change;
 
 pub use event::{Alarm, Effect, Event, Evidence, Foreign, Halt, Misbehavior, Step, Wal};
+pub use explain::{Action, Ballot, Cause, Change, Due, Explanation, Place, Stage};
 pub use message::{
     BlocksAnswer, Body, CommitCertificate, FetchedBlock, Kind, Message, NewView, PreparedCertificate,
     Rejected, Signed, SignedVote, SlotStatus, Status, Verified, VerifiedBlocks, Verifying, ViewChange, Vote,

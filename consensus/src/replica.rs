@@ -235,6 +235,8 @@ pub struct Replica {
     pub(crate) wanted: BTreeMap<Hash, Want>,
     pub(crate) fetching: Fetching,
     pub(crate) timers: Timers,
+    /// Why views were left.
+    pub(crate) causes: crate::explain::Causes,
     pub(crate) halted: Option<Halt>,
 }
 
@@ -334,6 +336,7 @@ impl Replica {
             wanted: BTreeMap::new(),
             fetching: Fetching::default(),
             timers: Timers::new(&config.set.params),
+            causes: crate::explain::Causes::default(),
             halted: None,
             config,
             signer,

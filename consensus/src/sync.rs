@@ -25,7 +25,7 @@ pub(crate) struct Want {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fetching {
     /// Blocks asked for: up to which height, of whom, when.
-    blocks: Option<(Height, u64)>,
+    pub(crate) blocks: Option<(Height, u64)>,
     /// How many times blocks were asked for: the next peer in turn.
     turn: u64,
     /// When each peer's status was answered last.

@@ -2,11 +2,14 @@
 //!
 //! At most one timer runs for each purpose. Tested by `tests/rules.rs` (R11, R14-R16).
 
+mod due;
+
 use std::collections::BTreeMap;
 
 use epione_types::{Height, Params, TimestampMs, ValidatorIndex};
 
 use crate::event::{Alarm, Step};
+use crate::explain::Cause;
 use crate::message::bit;
 use crate::replica::Replica;
 
@@ -179,12 +182,17 @@ impl Replica {
             return;
         }
         let since = *self.timers.asking.get_or_insert(self.timers.now);
-        let primary = crate::primary(&self.config.set, self.asked);
-        let dead = primary != self.config.me && self.timers.silent(primary);
-        let patience = if dead { self.timers.timeout() / 4 } else { self.timers.timeout() };
-        if self.timers.now.saturating_sub(since) >= patience {
+        if self.timers.now.saturating_sub(since) >= self.patience() {
+            self.causes.because(Cause::NotOpened);
             self.ask(self.asked.next(), step);
         }
+    }
+
+    /// How long the primary of the view asked for has to open it.
+    fn patience(&self) -> u64 {
+        let primary = crate::primary(&self.config.set, self.asked);
+        let dead = primary != self.config.me && self.timers.silent(primary);
+        if dead { self.timers.timeout() / 4 } else { self.timers.timeout() }
     }
 
     fn view_timers(&mut self, step: &mut Step) {
@@ -205,6 +213,7 @@ impl Replica {
             && self.others().next().is_some()
             && self.halted.is_none()
         {
+            self.causes.suspect(self.view, if slot_due { Cause::SlotLate } else { Cause::RequestLate });
             self.timers.suspected = true; // R30: a lone validator has nobody to suspect
             self.suspect(step);
         }
@@ -295,6 +304,7 @@ impl Replica {
         let soon = last.is_some_and(|last| stamp.0.saturating_sub(last.0) < self.timers.interval / 2);
         let flood = soon && !self.may_be_filling(height);
         if flood && !self.timers.suspected {
+            self.causes.suspect(self.view, Cause::EmptyBatches);
             self.timers.suspected = true;
             self.suspect(step);
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use epione_types::{Height, ValidatorIndex, View};
 
 use crate::event::{Alarm, Effect, Foreign, Halt, Misbehavior, Step};
+use crate::explain::Cause;
 use crate::guard::{self, Guard};
 use crate::message::{Body, Kind, Message, NewView, Signed, SignedVote, ViewChange, Vote, base_of, carried};
 use crate::record::Record;
@@ -138,12 +139,14 @@ impl Replica {
         for message in proof {
             Self::broadcast(message, step);
         }
+        self.causes.because(Cause::FaultyPrimary(what));
         self.ask(view.next(), step);
     }
 
     /// Sends ViewChange(v'); from its record on, nothing is accepted or committed in lower views (R17).
     pub(crate) fn ask(&mut self, view: View, step: &mut Step) {
         let left = self.asked;
+        self.causes.left(self.view, left, view);
         let certificate = self.highest_certificate();
         let certified = certificate.as_ref().map_or(self.config.begin, |one| one.height);
         let top = certified.plus(self.window);
@@ -230,6 +233,7 @@ impl Replica {
                 return;
             }
             Self::broadcast(Message::NewView(Box::new(new_view.clone())), step);
+            self.causes.because(Cause::FaultyPrimary(Misbehavior::NewViewList));
             return self.ask(body.view.next(), step);
         }
         if let Some(halt) = self.against_ordered(body, &list) {
@@ -266,6 +270,7 @@ impl Replica {
     fn enter(&mut self, new_view: Signed<NewView>, step: &mut Step) {
         let base = base_of(new_view.body.view_changes.iter().map(|change| &change.body)).cloned();
         let holders: Vec<(Height, Vec<ValidatorIndex>)> = self.list_holders(&new_view.body);
+        self.causes.entering(self.view, self.asked, new_view.body.view);
         self.record(Record::Entered(new_view), step);
         self.timers.entered();
         step.effects.push(Effect::Entered { epoch: self.config.set.epoch, view: self.view });
