@@ -428,6 +428,11 @@ pub(crate) enum Node {
   epione node status --node 2
   epione node status --endpoint https://10.0.0.7:7001 --ca ca.pem --genesis genesis.json --key admin.key")]
     Status(ConnectOnly),
+    /// Where consensus stands at a node, whom it waits for and since when, why the view changed, what comes next, what to do.
+    #[command(after_help = "Examples:
+  epione node explain --node 2
+  epione node explain --node 2 --json")]
+    Explain(ConnectOnly),
     /// Check a configuration without running it; reports every fault at once.
     #[command(after_help = "Example:
   epione node check --config node.toml")]

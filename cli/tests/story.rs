@@ -116,6 +116,32 @@ fn enrol_register_grant_access_revoke_prove() {
     net.as_("hospital1/admin", &["node", "status", "-N", "2"]).fails(1, &["NOT_ALLOWED"]);
     let status = net.run(&["node", "status", "-N", "2", "--json"], "--testnet").ok().json();
     assert_eq!(status["peers"], "3/3");
+    assert_eq!(status["ready"], true);
+    let peers = status["validators"].as_array().unwrap();
+    assert_eq!(peers.len(), 3, "{status}");
+    assert!(peers.iter().all(|peer| peer["connected"] == true && peer["ready"] == true), "{status}");
+    let whole =
+        |votes: &str| votes.split_once('/').map(|(had, of)| (had.parse().unwrap(), of.parse().unwrap()));
+    let votes: Vec<(u64, u64)> = peers.iter().filter_map(|peer| whole(&text(peer, "votes"))).collect();
+    assert!(votes.iter().any(|(had, _)| *had > 0) && votes.iter().all(|(had, of)| had <= of), "{status}");
+
+    // Stopped, the last one is named, and what to do about it.
+    net.as_("hospital1/admin", &["node", "explain", "-N", "2"]).fails(1, &["NOT_ALLOWED"]);
+    let well = net.run(&["node", "explain", "-N", "2", "--json"], "--testnet").ok().json();
+    assert_eq!((&well["missing"], &well["cause"]), (&serde_json::json!([]), &Value::Null), "{well}");
+    net.run(&["testnet", "kill", "3"], "--dir").ok();
+    let told = loop {
+        let told = net.run(&["node", "explain", "-N", "2", "--json"], "--testnet").ok().json();
+        if told["missing"] != well["missing"] && told["step"] == "TRANSACTIONS" {
+            break told;
+        }
+    };
+    assert_eq!(
+        (&told["missing"][0]["validator"], &told["missing"][0]["why"]),
+        (&3.into(), &"NOT_CONNECTED".into())
+    );
+    assert!(text(&told, "advice").starts_with("Bring back validator 3 ("), "{told}");
+    net.run(&["testnet", "restart", "3"], "--dir").ok();
 
     what_happened(&net, granted["height"].as_u64().unwrap());
 }

@@ -91,6 +91,8 @@ reads! {
     OperatorServiceClient {
         /// How the node is; on its operators' address only.
         get_node_status(GetNodeStatusRequest) -> GetNodeStatusResponse;
+        /// Where consensus stands at the node, and what to do; on its operators' address only.
+        explain(ExplainRequest) -> ExplainResponse;
     }
 }
 

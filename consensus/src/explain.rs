@@ -109,6 +109,11 @@ pub(crate) struct Causes {
 }
 
 impl Causes {
+    /// Views are numbered anew; what was counted stays.
+    pub(crate) fn of_another_epoch(self) -> Self {
+        Self { counts: self.counts, ..Self::default() }
+    }
+
     /// The view is left at once, because of this.
     pub(crate) const fn because(&mut self, cause: Cause) {
         self.because = Some(cause);

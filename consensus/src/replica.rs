@@ -596,10 +596,10 @@ impl Replica {
         let config = Config::new(self.config.chain, set.clone(), after, &self.signer.public_key());
         let fresh = Self::new(config, self.signer.clone(), self.executed);
         let old = core::mem::replace(self, fresh);
-        let Self { low, low_certificate, delivered, later, timers, halted, fetching, .. } = old;
+        let Self { low, low_certificate, delivered, later, timers, halted, fetching, causes, .. } = old;
         (self.low, self.low_certificate, self.delivered) = (low, low_certificate, delivered);
         (self.later, self.timers, self.halted) = (later, timers, halted);
-        self.fetching = fetching.of_another_epoch();
+        (self.fetching, self.causes) = (fetching.of_another_epoch(), causes.of_another_epoch());
     }
 
     /// Votes of views that no longer count are dropped, and with them what only they needed (R28).

@@ -420,7 +420,7 @@ async fn pump(mut inbound: Inbound, inbox: mpsc::Sender<Input>, stop: Cancellati
             }
             network::Event::Disconnected(peer) => {
                 info!(%peer, "disconnected");
-                continue;
+                Input::Disconnected(ValidatorIndex(peer.0))
             }
             network::Event::Frame { peer, class, bytes } => {
                 Input::Frame { from: ValidatorIndex(peer.0), class, bytes }

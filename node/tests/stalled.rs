@@ -55,6 +55,13 @@ fn a_stalled_node_keeps_saying_what_it_waits_for_and_an_idle_one_is_silent() {
         let last = lines.last().unwrap();
         assert!(last.contains("INFO") && last.contains(" of 3 "), "counts what it has and needs: {last}");
         assert!(last.contains("missing=["), "names who is missing: {last}");
+        let it = cluster.explain(0);
+        let said = [it["summary"].as_str().unwrap(), it["advice"].as_str().unwrap()];
+        let who = said[0].split("; ").last().unwrap();
+        assert!(
+            last.contains(who) && last.contains(said[1]),
+            "in the words of `epione node explain`: {last}\n{it}"
+        );
         cluster.heal();
         cluster.run_until(300 * SECOND, |cluster| (0..4).all(|node| cluster.node(node).head().height.0 > 0));
     });

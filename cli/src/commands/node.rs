@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use epione_node::config::{self, Config};
+use epione_node::explain;
 use epione_node::rpc::{Limits, Server};
 use epione_node::run::{self, Node as RunningNode};
 use tokio::sync::oneshot;
@@ -21,7 +22,13 @@ pub(super) async fn run(command: Node) -> Result<Shown, CliError> {
         Node::Status(ConnectOnly { connect }) => {
             let session = Session::lazy(&connect, Door::Operators)?;
             let status = session.client.get_node_status(epione_proto::v1::GetNodeStatusRequest {}).await?;
-            Ok(Shown::one(view::node_status(&status)))
+            Ok(Shown::one(view::node_status(&status).and(view::node_peers(&status))))
+        }
+        Node::Explain(ConnectOnly { connect }) => {
+            let session = Session::lazy(&connect, Door::Operators)?;
+            let answer = session.client.explain(epione_proto::v1::ExplainRequest {}).await?;
+            let fields = explain::fields(&answer).into_iter();
+            Ok(Shown::one(fields.fold(Fields::new(), |fields, (name, value)| fields.with(name, value))))
         }
         Node::Check { config } => {
             let found = load(&config)?;

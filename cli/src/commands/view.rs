@@ -12,7 +12,7 @@ use epione_types::codes::{
     Role,
 };
 use epione_types::event::Event;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{About as _, CliError};
 use crate::output::Fields;
@@ -280,6 +280,26 @@ pub(crate) fn node_status(status: &pb::GetNodeStatusResponse) -> Fields {
         .with("strikes", offences.filter(|offence| offence.strike).map(|offence| offence.count).sum::<u64>())
         .with("waiting_tx", status.mempool_transactions)
         .with("waiting_for", status.waiting_for.clone())
+}
+
+/// Whether it is ready, why it left views, and each peer as it sees it.
+pub(crate) fn node_peers(status: &pb::GetNodeStatusResponse) -> Fields {
+    let left = status.views_left.iter().map(|it| format!("{} {}", it.reason, it.count));
+    let peer = |peer: &pb::Peer| {
+        json!({
+            "validator": peer.validator,
+            "organisation": hex(&peer.org_id),
+            "connected": peer.connected,
+            "lag": peer.lag,
+            "rtt_us": peer.rtt_us,
+            "votes": format!("{}/{}", peer.votes, status.certificates),
+            "ready": peer.ready,
+        })
+    };
+    Fields::new()
+        .with("ready", status.ready)
+        .list("views_left", left)
+        .with("validators", status.peers.iter().map(peer).collect::<Vec<_>>())
 }
 
 fn node_role(role: pb::NodeRole) -> &'static str {

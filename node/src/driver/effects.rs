@@ -54,7 +54,6 @@ impl<P: Ports> Driver<P> {
         self.pool.share_between(config.set.len());
         self.conduct.clear();
         self.turned_at = self.now;
-        self.peers_low.clear();
         self.asked = None;
         let waiting = self.replica.waiting();
         self.restoring = (waiting.delivered > waiting.executed).then_some(waiting.delivered);
@@ -62,6 +61,8 @@ impl<P: Ports> Driver<P> {
         let stays = |key: &PublicKey| config.set.validators.iter().any(|one| one.network_key == *key);
         let before = core::mem::take(&mut self.members);
         self.members = config.set.validators.iter().map(|one| one.network_key).collect();
+        let members = &self.members;
+        self.peers.keep(|place| before.get(place).is_some() && before.get(place) == members.get(place));
         self.left = before.into_iter().filter(|key| !stays(key)).collect();
         self.tell_roster();
     }

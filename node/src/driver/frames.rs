@@ -5,6 +5,7 @@ use epione_types::{Hash, Height, ValidatorIndex};
 use tracing::debug;
 
 use super::jobs::SERVING_MAX;
+use super::peers::vote_of;
 use super::{Driver, Ports};
 use crate::conduct::Offence;
 use crate::network::Class;
@@ -52,11 +53,14 @@ impl<P: Ports> Driver<P> {
         } else {
             None
         };
+        let voted = vote_of(&message, from);
         match self.verifying().message(message) {
             Ok(verified) => {
                 if let Some(low) = told {
-                    let known = self.peers_low.entry(from).or_insert(low);
-                    *known = low.max(*known);
+                    self.peers.told(from, low, self.replica.low(), self.now);
+                }
+                if let Some(height) = voted {
+                    self.peers.voted(from, height);
                 }
                 self.feed(Event::Message(verified), step);
             }

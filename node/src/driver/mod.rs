@@ -17,18 +17,20 @@ mod door;
 mod effects;
 mod frames;
 mod jobs;
+mod peers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epione_consensus::{Config, Event, Payload, Replica, Step, Waiting, Wal as _};
+use epione_consensus::{Config, Event, Payload, Place, Replica, Stage, Step, Waiting, Wal as _};
 use epione_types::{
     Batch, Certificate, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex, Verifier, View,
 };
 use tracing::{debug, error, info, warn};
 
 use crate::conduct::{Conduct, Offence};
+use crate::explain::{self, Snapshot};
 use crate::mempool::{Client, Known, Limits, Pool, PoolSize};
 use crate::network::Class;
 use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
@@ -62,6 +64,8 @@ pub trait Ports {
 pub enum Input {
     /// A link to this validator is up.
     Connected(ValidatorIndex),
+    /// There is none any more.
+    Disconnected(ValidatorIndex),
     /// Bytes from a validator.
     Frame {
         /// Who: the key that authenticated the link.
@@ -133,6 +137,8 @@ pub struct DriverStatus {
     pub alarms: Vec<String>,
     /// Highest low that each peer told of.
     pub peers_low: BTreeMap<ValidatorIndex, Height>,
+    /// What the node says of itself is made of this.
+    pub snapshot: Snapshot,
     /// What each peer did wrong, if it did; what the network itself refuses is in [`crate::network::PeerStatus`].
     pub conduct: BTreeMap<ValidatorIndex, Conduct>,
 }
@@ -190,13 +196,16 @@ pub struct Driver<P: Ports> {
     /// Reads under way for each peer.
     serving: BTreeMap<ValidatorIndex, usize>,
     conduct: BTreeMap<ValidatorIndex, Conduct>,
-    peers_low: BTreeMap<ValidatorIndex, Height>,
     /// Network keys of this epoch's validators, of those that left with the last one, and of those who may follow.
     members: Vec<PublicKey>,
     /// When the last epoch began here.
     turned_at: u64,
     left: Vec<PublicKey>,
     candidates_known: Vec<PublicKey>,
+    peers: peers::Peers,
+    /// Where the replica stands, and since when.
+    stands: Place,
+    stands_since: u64,
     trim: Trim,
     /// Length at which the log is trimmed next, in bytes.
     log_bytes_max: u64,
@@ -226,6 +235,7 @@ impl<P: Ports> Driver<P> {
         let members = replica.config().set.validators.iter().map(|one| one.network_key).collect();
         Self {
             entered: waiting.view,
+            stands: replica.place(),
             restoring: (waiting.delivered > waiting.executed).then_some(waiting.delivered),
             replica,
             transport,
@@ -250,11 +260,12 @@ impl<P: Ports> Driver<P> {
             batch_turn: 0,
             serving: BTreeMap::new(),
             conduct: BTreeMap::new(),
-            peers_low: BTreeMap::new(),
             members,
             turned_at: 0,
             left: Vec::new(),
             candidates_known: Vec::new(),
+            peers: peers::Peers::default(),
+            stands_since: 0,
             trim: Trim::Idle,
             log_bytes_max: settings.log_bytes_max,
             pool_logged: 0,
@@ -304,7 +315,11 @@ impl<P: Ports> Driver<P> {
         self.admit_held();
         for input in inputs {
             match input {
-                Input::Connected(peer) => self.feed(Event::Connected(peer), &mut step),
+                Input::Connected(peer) => {
+                    self.peers.connected(peer, self.now);
+                    self.feed(Event::Connected(peer), &mut step);
+                }
+                Input::Disconnected(peer) => self.peers.disconnected(peer),
                 Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
                 Input::Submit(candidate) => self.admit(candidate),
                 Input::Lookup { id, reply } => (reply.0)(self.pool.known(&id)),
@@ -317,6 +332,7 @@ impl<P: Ports> Driver<P> {
         self.commit(step);
         self.resend();
         self.trim_log();
+        self.note_place();
         self.report();
     }
 
@@ -341,6 +357,7 @@ impl<P: Ports> Driver<P> {
         if self.fault.is_none() {
             error!(%why, "voting has stopped; reads are served; repair, then restart this node");
             self.fault = Some(why);
+            self.stands_since = self.now;
             self.restoring = None; // nothing is waited for any more: peers are read for again
         }
     }
@@ -432,19 +449,29 @@ impl<P: Ports> Driver<P> {
         self.log_bytes_max = self.settings.log_bytes_max.max(self.log.bytes().saturating_mul(2));
     }
 
-    /// Says what the node waits for, now and then, if it is not just transactions.
+    /// Since when does it stand where it stands?
+    fn note_place(&mut self) {
+        let place = self.replica.place();
+        if place != self.stands && self.fault.is_none() {
+            (self.stands, self.stands_since) = (place, self.now);
+        }
+    }
+
+    /// Says what the node waits for, now and then, if it is not just transactions: the sentence of `epione node explain`.
     fn report(&mut self) {
         if self.now.saturating_sub(self.last_report) < REPORT_EVERY {
             return;
         }
         self.last_report = self.now;
-        let waiting = self.replica.waiting();
         if let Some(fault) = &self.fault {
             error!(%fault, "voting has stopped");
-        } else if waiting.text != "transactions" || waiting.delivered > waiting.executed {
+        } else if self.stands.stage != Stage::Transactions {
+            let snapshot = self.snapshot();
+            let it = &snapshot.consensus;
             info!(
-                waiting_for = %waiting.text, missing = ?waiting.missing, view = %waiting.view, primary = %waiting.primary,
-                low = %waiting.low, executed = %waiting.executed, mempool = self.pool.size().txs, "waiting"
+                waiting_for = explain::summary(&snapshot), missing = ?it.awaited, advice = explain::advice(&snapshot),
+                view = %it.view, primary = %it.primary, low = %it.low, executed = %it.executed,
+                mempool = self.pool.size().txs, "waiting"
             );
         }
     }
@@ -459,7 +486,8 @@ impl<P: Ports> Driver<P> {
             executing: self.executing,
             fault: self.fault.clone(),
             alarms: self.alarms.iter().cloned().collect(),
-            peers_low: self.peers_low.clone(),
+            peers_low: self.peers.lows(),
+            snapshot: self.snapshot(),
             conduct: self.conduct.clone(),
         }
     }

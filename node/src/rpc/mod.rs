@@ -211,7 +211,7 @@ impl Server {
             .add_service(serve!(door, ledger_api::LedgerServiceServer, ledger::Ledger(node.clone())))
             .add_service(serve!(door, event_api::EventServiceServer, events));
         let since = Instant::now();
-        let operators = operator::Operator { node: node.clone(), since };
+        let operators = operator::Operator { node: node.with_own_reads(OPERATORS_READS), since };
         let operators = transport(grpc, &limits)?
             .add_service(health)
             .add_service(reflection()?.build_v1()?)

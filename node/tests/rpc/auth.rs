@@ -215,5 +215,22 @@ async fn a_nodes_own_administrators_see_how_it_is() {
     assert_eq!(status.role(), pb::NodeRole::Primary);
     assert_eq!(status.validator, Some(0));
     assert_eq!((status.view, status.asked_view, status.peers.len()), (0, 0, 0));
+    // Alone and well: there is nothing to wait for, and no timer.
+    assert!(status.ready && status.views_left.is_empty());
+    assert_eq!(u64::from(status.certificates), height.min(100));
+    let refused = soon(operator.explain(world.by("clinic.admin", pb::ExplainRequest {}))).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::PermissionDenied, "NOT_ALLOWED".to_owned()));
+    let answer = soon(async {
+        loop {
+            let ask = world.by("hospital0.admin", pb::ExplainRequest {});
+            let answer = operator.explain(ask).await.unwrap().into_inner();
+            if answer.height > height {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!((answer.step(), answer.height), (pb::ConsensusStep::Transactions, height + 1));
+    assert_eq!((answer.advice.as_str(), answer.next_timer), ("Nothing to do.", None));
     world.stop().await;
 }

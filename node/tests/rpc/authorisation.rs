@@ -431,6 +431,7 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
         question("OperatorService.GetNodeStatus", "", yes, |_, there| {
             there.then_some(pb::GetNodeStatusRequest {})
         }),
+        question("OperatorService.Explain", "", yes, |_, there| there.then_some(pb::ExplainRequest {})),
     ]
 }
 

@@ -17,6 +17,7 @@ use epione_ledger::wal::WalConfig;
 use epione_node::conduct::Offence;
 use epione_node::driver::{CHECK_TXS_MAX, Driver, Input, LookupReply, Ports, Settings, jobs_max};
 use epione_node::executor::Executor;
+use epione_node::explain::{self, Peer};
 use epione_node::feed::{Feed, Progress};
 use epione_node::log::ConsensusLog;
 use epione_node::mempool::{Account, Known, Limits};
@@ -25,6 +26,7 @@ use epione_node::pool_log::PoolLog;
 use epione_node::ports::{Admitted, Answer, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
 use epione_node::start;
 use epione_node::validate::parse;
+use epione_node::votes::Votes;
 use epione_node::wire::Frame;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
 use epione_types::call::{
@@ -451,6 +453,36 @@ impl Cluster {
 
     pub fn isolate(&mut self, node: usize) {
         self.world.isolated.borrow_mut()[node] = true;
+    }
+    /// Its links go down, which it and the others notice: its process has ended, or its cable is out.
+    pub fn cut(&mut self, node: usize) {
+        self.isolate(node);
+        let index = |at: usize| ValidatorIndex(u16::try_from(at).unwrap());
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.nodes[other].inbox.push(Input::Disconnected(index(node)));
+            self.nodes[node].inbox.push(Input::Disconnected(index(other)));
+        }
+    }
+    /// What `epione node explain --json` shows of a node.
+    pub fn explain(&self, node: usize) -> serde_json::Value {
+        let status = self.nodes[node].driver.as_ref().unwrap().status();
+        let fields = explain::fields(&explain::answer(&status.snapshot));
+        serde_json::Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+    /// Who votes, as a node's status tells: certificates, and of each other validator how many hold its signature and
+    /// whether it is ready.
+    pub fn votes(&self, node: usize) -> (u32, Vec<(u32, bool)>) {
+        let status = self.nodes[node].driver.as_ref().unwrap().status();
+        let window = self.genesis.validators.params.window;
+        let votes = Votes::read(&self.nodes[node].chain, Epoch::ZERO, window).unwrap();
+        let peers = status.snapshot.peers.iter();
+        let of = |peer: &Peer| (votes.of(peer.index), votes.ready(peer, status.waiting.low));
+        (votes.certificates(), peers.map(of).collect())
+    }
+    /// The links of one that was cut or isolated come back.
+    pub fn bring_back(&mut self, node: usize) {
+        self.world.isolated.borrow_mut()[node] = false;
+        self.connect();
     }
     pub fn heal(&mut self) {
         self.world.isolated.borrow_mut().fill(false);
