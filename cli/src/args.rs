@@ -222,7 +222,7 @@ pub(crate) enum Command {
         after_help = "Examples:
   epione validator list
   epione validator add --org hospital0 --voting-key KEY --network-key KEY --as hospital0/admin
-  epione validator ready PROPOSAL --voting-key-file node4/voting.key --node 4 --as hospital0/admin
+  epione validator ready PROPOSAL --voting-key-file node4/voting.key --joining 4 --as hospital0/admin
   epione policy vote PROPOSAL --as hospital1/admin"
     )]
     Validator(Validator),
@@ -391,7 +391,7 @@ pub(crate) enum Testnet {
 }
 
 /// A drill: an own network in a temporary folder, gone in the end.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Drill {
     /// Which, in this order.
     #[arg(value_name = "NAME", conflicts_with_all = ["all", "list", "file"])]
@@ -512,6 +512,16 @@ pub(crate) struct Connect {
     /// How long the whole command may wait for nodes, in seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) timeout: u64,
+}
+
+impl Connect {
+    /// The same, to one node: its address, or its number in the testnet.
+    pub(crate) fn at(&self, place: &str) -> Self {
+        match place.parse() {
+            Ok(node) => Self { node: Some(node), endpoints: Vec::new(), ..self.clone() },
+            Err(_) => Self { node: None, endpoints: vec![place.to_owned()], ..self.clone() },
+        }
+    }
 }
 
 /// A command of which nothing but the connection is asked.

@@ -34,12 +34,16 @@ pub(crate) enum Validator {
         #[command(flatten)]
         write: Write,
     },
-    /// Say that the node that is to join has caught up, as an admin of its hospital; ask that node.
-    #[command(after_help = "Example:
-  epione validator ready PROPOSAL --voting-key-file node4/voting.key --node 4 --as hospital0/admin")]
+    /// Say that the node that is to join has caught up, as an admin of its hospital. It only follows: validators take the word.
+    #[command(after_help = "Examples:
+  epione validator ready PROPOSAL --voting-key-file node4/voting.key --joining 4 --as hospital0/admin
+  epione validator ready PROPOSAL --voting-key-file voting.key --joining https://new.example.org:7000 --as hospital0/admin")]
     Ready {
         /// The proposal to let it join.
         proposal: String,
+        /// The node that is to join: its gRPC address, or in a testnet its number.
+        #[arg(long, value_name = "URL|NODE")]
+        joining: String,
         /// Its voting key: it signs, too.
         #[arg(long, value_name = "FILE")]
         voting_key_file: PathBuf,

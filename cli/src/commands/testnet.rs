@@ -95,7 +95,7 @@ async fn add(dir: &Path, of: usize) -> Result<Shown, CliError> {
         "It is let in, and follows, once its joining is proposed:
   epione validator add --org {name} --voting-key {} --network-key {} --as {name}/admin
 It votes once it is ready and the others agree:
-  epione validator ready PROPOSAL --voting-key-file {} --node {node} --as {name}/admin
+  epione validator ready PROPOSAL --voting-key-file {} --joining {node} --as {name}/admin
   epione policy vote PROPOSAL --as hospital1/admin",
         keys.voting,
         keys.network,

@@ -75,11 +75,13 @@ pub(super) async fn run(command: Validator) -> Result<Shown, CliError> {
             let call = Call::Propose(Propose { proposal, action: ProposalAction::SetParams { params } });
             done(&session, call, Fields::new().text("proposal", proposal), &write).await
         }
-        Validator::Ready { proposal, voting_key_file, write } => {
+        Validator::Ready { proposal, joining, voting_key_file, write } => {
             let proposal: ProposalId = request::id("PROPOSAL", &proposal)?;
             let voting = keys::read(&voting_key_file)?;
             let session = Session::open(&write.connect).await?;
-            let status = session.client.get_status(pb::GetStatusRequest {}).await?;
+            let connect = write.connect.at(&joining);
+            let there = Session::open(&connect).await?;
+            let status = there.client.get_status(pb::GetStatusRequest {}).await?;
             if !status.synced {
                 return Err(CliError::failed(format!(
                     "the node is at height {} and has not caught up: ask again later",
