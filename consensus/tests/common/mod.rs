@@ -47,7 +47,9 @@ pub(crate) struct FakeVerifier;
 
 impl Verifier for FakeVerifier {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-        fake(key, message) == *signature
+        // By hashes: a fuzzer that watches comparisons would read the signature that it lacks.
+        let seen = |signature: Signature| Domain::new("test/seen").hash(&signature.0);
+        seen(fake(key, message)) == seen(*signature)
     }
 }
 
