@@ -230,7 +230,7 @@ fn next_set(host: &Host<'_, '_>, remove: Option<PublicKey>, add: Option<&Validat
         require(strong && joins.public_key != joins.network_key, Refusal::InvalidField)?;
         let known =
             |one: &Validator| one.public_key == joins.public_key || one.network_key == joins.network_key;
-        require(!validators.iter().any(known), Refusal::Exists)?;
+        require(!validators.iter().any(known), Refusal::KeyInUse)?;
         organisations::active(host, joins.organisation)?;
     }
     match (leaves, add) {

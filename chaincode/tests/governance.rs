@@ -303,8 +303,8 @@ fn what_a_change_of_validators_must_be() {
     for (action, refusal) in [
         (change(None, None), Refusal::InvalidField),
         (change(Some("nobody"), None), Refusal::Unknown),
-        (with(theirs.clone()), Refusal::Exists),
-        (with(Validator { public_key: key("new"), ..theirs.clone() }), Refusal::Exists),
+        (with(theirs.clone()), Refusal::KeyInUse),
+        (with(Validator { public_key: key("new"), ..theirs.clone() }), Refusal::KeyInUse),
         (with(unknown), Refusal::OrgInactive),
         (with(same), Refusal::InvalidField),
         (with(weak), Refusal::InvalidField),

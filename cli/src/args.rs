@@ -222,8 +222,7 @@ pub(crate) enum Command {
         after_help = "Examples:
   epione validator list
   epione validator add --org hospital0 --voting-key KEY --network-key KEY --as hospital0/admin
-  epione validator ready PROPOSAL --voting-key-file node4/voting.key --joining 4 --as hospital0/admin
-  epione policy vote PROPOSAL --as hospital1/admin"
+  epione validator ready PROPOSAL --voting-key-file node4/voting.key --joining 4 --as hospital0/admin"
     )]
     Validator(Validator),
     /// Blocks.

@@ -178,6 +178,19 @@ fn load_and_scan(bundles: &[Vec<u8>]) -> usize {
         fails(epione(&["demo", "--bundles", arg(&folder)]), "2 of 2");
     }
     fails(register(&net.beside(&name)), "file 1 of 1");
+    // What anybody may ask of the nodes: every event, figures and counts, what a node says of itself.
+    for args in [
+        ["events", "--from", "1"].as_slice(),
+        &["node", "status", "--node", "1"],
+        &["node", "explain", "--node", "1"],
+        &["validator", "list"],
+        &["policy", "show"],
+    ] {
+        let output =
+            net.as_(if args[0] == "node" { "hospital1/admin" } else { "hospital0/admin" }, args).ok();
+        assert!(output.stdout.len() > 40, "{output:?}");
+        said.extend([output.stdout, output.stderr]);
+    }
     net.run(&["testnet", "down"], "--dir").ok();
 
     for text in &said {

@@ -102,6 +102,9 @@ fn r20_the_primary_fills_the_epoch_up_at_once_and_nobody_suspects_it() {
     cluster.tick(1_000);
     assert!((0..5).all(|i| epoch(&cluster, i) == 1), "after {} ms", cluster.now - began);
     assert!((0..4).all(|i| cluster.low(i) == 1 + W && cluster.view(i) == 0));
+    let suspects =
+        |message: &Message| matches!(message, Message::Vote(vote) if vote.vote.kind == Kind::Suspect);
+    assert!(!cluster.sent.iter().any(|(_, _, message)| suspects(message)), "empty batches are no flood now");
     // Nothing is paced any more once the epoch has begun.
     cluster.tick(60_000);
     assert!((0..4).all(|i| cluster.low(i) == 1 + W && cluster.view(i) == 0));
@@ -246,6 +249,25 @@ fn r20_all_restart_from_their_logs_at_every_height_around_a_boundary() {
             assert!(cluster.nodes.iter().all(|node| node.halted.is_none()), "at {at}, trimmed: {trimmed}");
         }
     }
+}
+
+/// The store may have synced the last block of an epoch and nothing above; the log was trimmed just then.
+#[test]
+fn r20_a_log_trimmed_as_an_epoch_begins_says_in_which_it_is() {
+    let mut cluster = cluster(4, 5, &[(1, &[0, 1, 2, 3, 4])]);
+    run(&mut cluster, &[0, 1, 2, 3, 4], 1 + W);
+    let end = Height(1 + W);
+    assert!((0..5).all(|i| cluster.replica(i).low() == end && epoch(&cluster, i) == 1));
+    (0..5).for_each(|i| cluster.trim(i));
+    run(&mut cluster, &[0, 1, 2, 3, 4], 4 + W);
+    for i in 0..5 {
+        cluster.crash(i);
+        cluster.nodes[i].chain.retain(|(header, _)| header.height <= end);
+        cluster.nodes[i].certificates.retain(|height, _| *height <= end);
+    }
+    (0..5).for_each(|i| cluster.restart(i));
+    run(&mut cluster, &[0, 1, 2, 3, 4], 8 + W);
+    assert!(cluster.nodes.iter().all(|node| node.halted.is_none()));
 }
 
 /// A log that was in an epoch which execution does not decide: the store or the binary is another.

@@ -30,7 +30,17 @@ pub const FIELDS: &[Row] = &[
     (R::InvalidField, &["set_guardians"], &["guardians", "threshold"]),
     (R::InvalidField, &["create_grant", "approve_access_request"], RULE),
     (R::InvalidField, &["request_access"], RULE_ASKED),
-    (R::InvalidField, &["propose"], &["action.set_constant.value", "action.set_study.team"]),
+    (
+        R::InvalidField,
+        &["propose"],
+        &[
+            "action.set_constant.value",
+            "action.set_study.team",
+            "action.set_params.params",
+            "action.change_validators.add",
+            "action.change_validators.remove",
+        ],
+    ),
     (R::OrgExists, &["register_org"], &["org_id"]),
     (R::PractitionerExists, &["register_practitioner"], &["practitioner_id"]),
     (R::PatientExists, &["register_patient"], &["patient_id"]),
@@ -91,7 +101,8 @@ pub const FIELDS: &[Row] = &[
     (R::Exists, &["add_representation"], &["public_key"]),
     (R::Exists, &["request_access"], &["access_request_id"]),
     (R::Exists, &["create_guest_link"], &["link_id"]),
-    (R::Exists, &["propose"], &["proposal_id", "action.change_validators.add"]),
+    (R::Exists, &["propose"], &["proposal_id"]),
+    (R::KeyInUse, &["propose"], &["action.change_validators.add"]),
     (R::TooMany, &["submit_report"], &["viewers"]),
     (R::CareRelation, &["unlink_care"], &["org_id"]),
     (R::RepEvidenceMissing, &["add_representation"], &["evidence", "until_ms", "minor_privacy_from_ms"]),
@@ -216,6 +227,13 @@ fn at_fault(refusal: Refusal, call: &Call) -> Option<&'static str> {
         (R::DelegationDepth, Call::CreateGrant(call)) => {
             Some(if call.rule.delegable { "rule.delegable" } else { "rule.parent_grant_id" })
         }
+        (R::Unknown, Call::Propose(call)) => Some(match call.action {
+            ProposalAction::ChangeValidators { .. } => "action.change_validators.remove",
+            ProposalAction::SetConstant { .. }
+            | ProposalAction::SetStudy { .. }
+            | ProposalAction::SetEnrolment { .. }
+            | ProposalAction::SetParams { .. } => "action.set_enrolment.study_id",
+        }),
         (R::RepEvidenceMissing, Call::AddRepresentation(call)) => Some(match call {
             AddRepresentation { evidence: Hash::ZERO, .. } => "evidence",
             AddRepresentation { until: None, .. } => "until_ms",
@@ -364,7 +382,7 @@ mod tests {
     use super::*;
 
     /// About the sender, the time or the state as a whole, or the transaction around the call.
-    const ABOUT_NO_FIELD: [Refusal; 26] = [
+    const ABOUT_NO_FIELD: [Refusal; 27] = [
         R::Duplicate,
         R::Expired,
         R::IdempotencyMismatch,
@@ -391,6 +409,7 @@ mod tests {
         R::GuardianUnknown,
         R::GuardianOrgMajority,
         R::VoteTwice,
+        R::ChangePending,
     ];
 
     #[test]
