@@ -231,6 +231,9 @@ pub(crate) fn turn(overlay: &mut Overlay<'_>, height: Height) -> Result<(), Stat
     let Some(NextEpoch { after, set }) = get(overlay, &keys::next_epoch())? else { return Ok(()) };
     if height > after {
         put_organisations(overlay, &set);
+        let mut candidates = get(overlay, &keys::candidates())?.unwrap_or_default();
+        candidates.retain(|_, key| set.validators.iter().all(|one| one.network_key != *key));
+        overlay.put(&keys::candidates(), &candidates);
         overlay.put(&keys::epoch(), &Epoch { set, begin: after });
         overlay.delete(&keys::next_epoch());
         overlay.keep_call();

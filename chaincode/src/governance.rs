@@ -47,6 +47,8 @@ pub const VOTE_MS: u64 = 30 * 24 * 3_600_000;
 pub const READY_HEIGHTS: u64 = 10_000;
 /// Most proposals at a time to let somebody join: each lets a node follow.
 pub const CANDIDATES_MAX: usize = 16;
+/// And most of one organisation: it cannot fill the others' room.
+pub const CANDIDATES_OF_ONE: usize = 4;
 
 /// A proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +67,12 @@ pub struct Proposal {
     pub ready: Option<Height>,
 }
 
-/// The validator's organisation that signed with its admin threshold, and how many there are.
-fn voter(host: &Host<'_, '_>) -> Done<(OrgId, usize)> {
+/// The validator's organisation that signed with its admin threshold, and all there are.
+fn voter(host: &Host<'_, '_>) -> Done<(OrgId, Vec<OrgId>)> {
     let organisation = organisations::of_admin(host)?;
     let validators = config::validator_organisations(host.state())?;
     require(validators.contains(&organisation), Refusal::NotAuthorised)?;
-    Ok((organisation, validators.len()))
+    Ok((organisation, validators))
 }
 
 /// Sent by an admin, signed by the admin threshold.
@@ -86,8 +88,8 @@ pub(crate) fn propose(host: &mut Host<'_, '_>, call: &Propose) -> Done {
         votes: BTreeMap::new(),
         ready: None,
     };
-    follow(host, call)?;
-    count(host, call.proposal, proposal, (proposer, true), validators)
+    follow(host, call, proposer)?;
+    count(host, call.proposal, proposal, (proposer, true), &validators)
 }
 
 /// Sent by an admin, signed by the admin threshold.
@@ -95,7 +97,7 @@ pub(crate) fn vote(host: &mut Host<'_, '_>, call: &Vote) -> Done {
     let (organisation, validators) = voter(host)?;
     let proposal = host.get(&keys::proposal(call.proposal))?.ok_or(Refusal::Unknown)?;
     require(proposal.status != Open || host.now() < proposal.expires, Refusal::TooLate)?;
-    count(host, call.proposal, proposal, (organisation, call.accept), validators)
+    count(host, call.proposal, proposal, (organisation, call.accept), &validators)
 }
 
 fn count(
@@ -103,11 +105,15 @@ fn count(
     id: ProposalId,
     mut proposal: Proposal,
     (voter, accept): (OrgId, bool),
-    validators: usize,
+    validators: &[OrgId],
 ) -> Done {
     let twice = proposal.votes.insert(voter, accept).is_some();
-    let accepted = proposal.votes.values().filter(|vote| **vote).count();
-    let declined = proposal.votes.len().saturating_sub(accepted);
+    // Who has left meanwhile has no vote any more (R20).
+    let counted = |wanted: bool| {
+        let votes = proposal.votes.iter();
+        votes.filter(|(organisation, vote)| **vote == wanted && validators.contains(organisation)).count()
+    };
+    let (accepted, declined, validators) = (counted(true), counted(false), validators.len());
     let needed = quorum::quorum(validators);
     let verb = if accepted >= needed {
         Verb::Pass
@@ -123,21 +129,34 @@ fn count(
     if proposal.status == Passed {
         apply(host, &proposal)?;
     }
+    if proposal.status == Rejected {
+        unfollow(host, id)?;
+    }
     save(host, id, &proposal);
     Ok(())
 }
 
+/// Nobody is to join by this proposal any more.
+fn unfollow(host: &mut Host<'_, '_>, id: ProposalId) -> Done {
+    let mut candidates = host.get(&keys::candidates())?.unwrap_or_default();
+    if candidates.remove(&id).is_some() {
+        host.put(&keys::candidates(), &candidates);
+    }
+    Ok(())
+}
+
 /// The node of one who is to join may follow while the proposal is open.
-fn follow(host: &mut Host<'_, '_>, call: &Propose) -> Done {
+fn follow(host: &mut Host<'_, '_>, call: &Propose, proposer: OrgId) -> Done {
     let ProposalAction::ChangeValidators { add: Some(joins), .. } = &call.action else { return Ok(()) };
-    let mut candidates = BTreeMap::new();
+    let (mut candidates, mut own) = (BTreeMap::new(), 0);
     for (id, key) in host.get(&keys::candidates())?.unwrap_or_default() {
-        let open = |it: Proposal| matches!(it.status, Open | Passed) && host.now() < it.expires;
-        if host.get(&keys::proposal(id))?.is_some_and(open) {
+        let open = |it: &Proposal| matches!(it.status, Open | Passed) && host.now() < it.expires;
+        if let Some(other) = host.get(&keys::proposal(id))?.filter(open) {
+            own += usize::from(other.proposer == proposer);
             candidates.insert(id, key);
         }
     }
-    require(candidates.len() < CANDIDATES_MAX, Refusal::TooMany)?;
+    require(own < CANDIDATES_OF_ONE && candidates.len() < CANDIDATES_MAX, Refusal::TooMany)?;
     candidates.insert(call.proposal, joins.network_key);
     host.put(&keys::candidates(), &candidates);
     Ok(())
@@ -179,6 +198,7 @@ pub(crate) fn withdraw(host: &mut Host<'_, '_>, call: &WithdrawProposal) -> Done
     let mut proposal = host.get(&keys::proposal(call.proposal))?.ok_or(Refusal::Unknown)?;
     require(proposal.proposer == organisation, Refusal::NotAuthorised)?;
     proposal.status = MACHINE.step(Some(proposal.status), Verb::Withdraw, Actor::Proposer)?;
+    unfollow(host, call.proposal)?;
     save(host, call.proposal, &proposal);
     Ok(())
 }
@@ -192,7 +212,9 @@ fn check(host: &Host<'_, '_>, action: &ProposalAction) -> Done {
             settings.set(*constant, *value);
             // A review cannot be due before the override is over, nor privacy begin after majority.
             let sound = settings.policy.override_open_ms <= settings.policy.override_review_ms
-                && settings.constants.minor_privacy_age <= settings.constants.majority_age;
+                && settings.constants.minor_privacy_age <= settings.constants.majority_age
+                && usize::from(settings.policy.organisation_signatures)
+                    <= config::validator_organisations(host.state())?.len().max(1);
             require(sound, Refusal::InvalidField)
         }
         ProposalAction::SetStudy { team, .. } => require(is_distinct(team), Refusal::InvalidField),

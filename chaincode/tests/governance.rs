@@ -340,21 +340,62 @@ fn what_a_change_of_validators_must_be() {
 #[test]
 fn so_many_may_follow_before_they_join() {
     let mut world = World::cast();
-    for number in 0..epione_chaincode::governance::CANDIDATES_MAX {
+    let mut number = 0;
+    let mut add = |world: &mut World, hospital: &str| {
+        number += 1;
         let name = format!("new{number}");
-        let tx = world.tx(&["hospA.admin0"], propose(&name, change(None, Some(&name))));
+        let call = propose(&name, change(None, Some(&name)));
+        world.tx(&[&format!("{hospital}.admin0")], call)
+    };
+    // One cannot fill the others' room.
+    for _ in 0..epione_chaincode::governance::CANDIDATES_OF_ONE {
+        let tx = add(&mut world, "hospA");
         world.ok(tx);
     }
-    let tx = world.tx(&["hospA.admin0"], propose("more", change(None, Some("more"))));
+    let tx = add(&mut world, "hospA");
     assert_eq!(world.refused(tx), Refusal::TooMany);
-    // What is taken back or out of time makes room.
-    let withdraw = Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(id16("new0")) });
+    for hospital in ["hospB", "hospC", "hospD"] {
+        for _ in 0..epione_chaincode::governance::CANDIDATES_OF_ONE {
+            let tx = add(&mut world, hospital);
+            world.ok(tx);
+        }
+    }
+    let all = config::epochs(&world.state).unwrap().candidates;
+    assert_eq!(all.len(), epione_chaincode::governance::CANDIDATES_MAX);
+    // What is taken back, declined, or out of time makes room.
+    let withdraw = Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(id16("new1")) });
     let tx = world.tx(&["hospA.admin0"], withdraw);
     world.ok(tx);
-    let tx = world.tx(&["hospA.admin0"], propose("more", change(None, Some("more"))));
-    world.ok(tx);
+    for hospital in ["hospC", "hospD"] {
+        let tx = world.tx(&[&format!("{hospital}.admin0")], vote("new2", false));
+        world.ok(tx);
+    }
+    assert_eq!(config::epochs(&world.state).unwrap().candidates.len(), all.len() - 2);
     world.block_after(VOTE_MS, &[]);
     let tx = world.tx(&["hospA.admin0"], propose("late", change(None, Some("late"))));
     world.ok(tx);
     assert_eq!(config::epochs(&world.state).unwrap().candidates, [key("late.network")]);
+}
+
+/// A vote counts as long as its organisation validates.
+#[test]
+fn who_has_left_has_no_vote_on_what_is_still_open() {
+    let mut world = World::cast();
+    let set = config::epochs(&world.state).unwrap().of.set;
+    let action = || ProposalAction::SetConstant { constant: PolicyConstant::LinkMs, value: HOUR };
+    let tx = world.tx(&["hospD.admin0"], propose("p", action()));
+    world.ok(tx);
+    let leave = ProposalAction::ChangeValidators { remove: Some(set.validators[3].public_key), add: None };
+    pass(&mut world, "leave", leave);
+    for _ in 0..=set.params.window {
+        world.block(&[]);
+    }
+    // Of three two decide: D's word of before and A's are not two.
+    let tx = world.tx(&["hospA.admin0"], vote("p", true));
+    world.ok(tx);
+    let status = |world: &World| get(&world.state, &keys::proposal(ProposalId(id16("p")))).unwrap().status;
+    assert_eq!(status(&world), ProposalStatus::Open);
+    let tx = world.tx(&["hospB.admin0"], vote("p", true));
+    world.ok(tx);
+    assert_eq!(status(&world), ProposalStatus::Passed);
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use epione_types::codec::{self, CodecError};
+use epione_types::genesis::BATCH_BYTES_MAX;
 use epione_types::{Batch, Domain, Hash, Params, TimestampMs, ValidatorIndex};
 
 /// A batch, its encoding and its digest: decoded once, hashed once, never encoded again.
@@ -39,6 +40,15 @@ impl Payload {
     /// [`CodecError`].
     pub fn decode(bytes: Bytes, params: &Params) -> Result<Self, CodecError> {
         let batch: Batch = codec::decode(&bytes, params.batch_bytes_max as usize)?;
+        Ok(Self { digest: Domain::BATCH.hash(&bytes), bytes, batch })
+    }
+
+    /// Of bytes from the own log, which may be of an epoch with other limits.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub(crate) fn of_the_log(bytes: Bytes) -> Result<Self, CodecError> {
+        let batch: Batch = codec::decode(&bytes, BATCH_BYTES_MAX as usize)?;
         Ok(Self { digest: Domain::BATCH.hash(&bytes), bytes, batch })
     }
 

@@ -295,15 +295,29 @@ impl Replica {
             if ahead && replica.later.iter().any(|later| later.begins() >= record.begins()) {
                 continue; // a trimmed log says again in which epoch it is
             }
-            if ahead || !replica.later.is_empty() {
+            if ahead {
                 replica.later.push_back(record);
-            } else if guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
+                continue;
+            }
+            // After a restart whose store had fallen back, this epoch's votes stand behind what the log held of the next.
+            let now = replica.later.is_empty() || replica.binds_now(&record);
+            if now && guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
                 return Err(RestoreError::Contradiction { index });
+            }
+            if !now || !replica.later.is_empty() && matches!(record, Record::Batch { .. }) {
+                replica.later.push_back(record);
             }
         }
         let mut step = Step::default();
         replica.resume(stored, &mut step);
         Ok((replica, step))
+    }
+
+    /// Does a record bind in this very epoch, wherever it stands in the log?
+    fn binds_now(&self, record: &Record) -> bool {
+        let epoch = record.begins().or_else(|| record.epoch());
+        let always = matches!(record, Record::Halted(_) | Record::Batch { .. });
+        always || epoch.is_some_and(|epoch| epoch <= self.config.set.epoch)
     }
 
     fn new(config: Config, signer: Arc<dyn Signer + Send + Sync>, tip: Tip) -> Self {
@@ -492,7 +506,7 @@ impl Replica {
                 true
             }
             Record::Batch { height, bytes } => {
-                let Ok(payload) = Payload::decode(bytes.clone(), &self.config.set.params) else {
+                let Ok(payload) = Payload::of_the_log(bytes.clone()) else {
                     return false;
                 };
                 let held = Held {

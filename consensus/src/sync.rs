@@ -111,7 +111,7 @@ impl Replica {
             return Some((self.delivered.next(), certificate.height));
         }
         let asks = !self.config.is_member() && self.delivered == self.executed.height;
-        asks.then(|| (self.low.next(), self.low.plus(self.window).min(self.end())))
+        asks.then(|| (self.low.next(), self.end()))
     }
 
     /// Fetched blocks: executed in order on top of the tip; each header is compared after execution.

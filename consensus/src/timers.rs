@@ -262,8 +262,8 @@ impl Replica {
 
     /// Since when the primary owes the next height on the way to the end of the epoch (R20).
     fn filling_since(&mut self) -> Option<u64> {
-        if self.next.is_none() {
-            self.timers.filling = None;
+        if self.next.is_none() || self.delivered >= self.end() {
+            self.timers.filling = None; // Seals of the last heights are nothing that it owes (R13)
         } else if self.timers.filling.is_none_or(|(height, _)| height != self.delivered) {
             self.timers.filling = Some((self.delivered, self.timers.now));
         }

@@ -68,6 +68,9 @@ impl Replica {
         if let Some(certificate) = &change.body.certificate {
             self.adopt(certificate.clone(), step);
         }
+        if change.body.epoch != self.config.set.epoch {
+            return; // its certificate was the last of the epoch, and the next has begun (R20)
+        }
         for suspect in &change.body.reason {
             self.note_suspect(*suspect); // its reason is ours too (R14)
         }
@@ -275,7 +278,11 @@ impl Replica {
         self.timers.entered();
         step.effects.push(Effect::Entered { epoch: self.config.set.epoch, view: self.view });
         if let Some(certificate) = base {
+            let epoch = self.config.set.epoch;
             self.adopt(certificate, step); // base above low: fetch blocks first
+            if epoch != self.config.set.epoch {
+                return; // it was the last of the epoch (R20)
+            }
         }
         if self.base < self.low
             && let Some(certificate) = self.low_certificate.clone()

@@ -270,6 +270,44 @@ fn r20_a_log_trimmed_as_an_epoch_begins_says_in_which_it_is() {
     assert!(cluster.nodes.iter().all(|node| node.halted.is_none()));
 }
 
+/// Limits change with the epoch; what was logged under the old ones is read all the same.
+#[test]
+fn r20_a_batch_larger_than_the_epoch_allows_is_read_from_the_log() {
+    let mut cluster = cluster(4, 4, &[]);
+    cluster.propose(0, &"x".repeat(200_000));
+    cluster.settle();
+    let mut config = cluster.replica(1).config().clone();
+    config.set.params.batch_bytes_max = 1 << 16;
+    let stored = epione_consensus::Stored::genesis(cluster.chain_id, cluster.genesis_time);
+    let records = cluster.nodes[1].disk.synced.clone();
+    assert!(
+        records.iter().any(|record| matches!(record, Record::Batch { bytes, .. } if bytes.len() > 1 << 16))
+    );
+    let (_, step) = Replica::restore(config, cluster.signer(1), stored, records).unwrap();
+    drop(step);
+}
+
+/// A store that fell back to an epoch before, and one more restart: what was said meanwhile stands behind the next epoch's
+/// records in the log, and binds at once.
+#[test]
+fn r20_what_was_said_after_falling_back_to_an_epoch_binds() {
+    let mut cluster = cluster(4, 5, &[(1, &[0, 1, 2, 3, 4])]);
+    run(&mut cluster, &[0, 1, 2, 3, 4], 3 + W);
+    let mut records = cluster.nodes[1].disk.synced.clone();
+    let digest = epione_types::Hash([7; 32]);
+    let vote =
+        Vote { kind: Kind::PrePrepare, epoch: Epoch::ZERO, view: View::ZERO, height: Height(9), digest };
+    let accepted = Record::Accepted(vote.sign(cluster.chain_id, v(0), &*cluster.signer(0)));
+    let halted = Record::Halted(Halt::InvalidPrepared { digest });
+    records.extend([accepted.clone(), halted.clone()]);
+    let (_, set) = cluster.epoch_of(Height(1));
+    let config = epione_consensus::Config::new(cluster.chain_id, set, Height::ZERO, &key_of(1));
+    let stored = epione_consensus::Stored::genesis(cluster.chain_id, cluster.genesis_time);
+    let (replica, _step) = Replica::restore(config, cluster.signer(1), stored, records).unwrap();
+    assert!(replica.waiting().halted.is_some(), "a restart does not undo a halt");
+    assert!(replica.live_records().contains(&accepted) && replica.live_records().contains(&halted));
+}
+
 /// A log that was in an epoch which execution does not decide: the store or the binary is another.
 #[test]
 fn r20_a_log_of_another_epoch_than_executed_halts() {
@@ -289,7 +327,7 @@ fn r20_a_log_of_another_epoch_than_executed_halts() {
     assert_eq!(cluster.nodes[0].halted, Some(Halt::OtherEpoch { epoch: Epoch(1) }));
 }
 
-/// Parameters come with the epoch: another window holds from its first height on.
+/// Who is no validator follows without a word.
 #[test]
 fn r20_one_who_follows_says_nothing_and_keeps_up() {
     let mut cluster = cluster(4, 6, &[]);

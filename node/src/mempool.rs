@@ -530,11 +530,13 @@ impl Pool {
     }
 
     /// Since when the oldest undelivered transaction has been at all validators. What its expiry has passed by the clock waits
-    /// for time, not for the primary (R11).
+    /// for time, not for the primary (R11), and so does what an epoch with another limit took in and no batch may hold yet:
+    /// what expires more than `ahead` ms from now.
     #[must_use]
-    pub fn oldest(&self, clock: TimestampMs) -> Option<u64> {
+    pub fn oldest(&self, clock: TimestampMs, ahead: u64) -> Option<u64> {
         let live = self.by_arrival.values().filter_map(|id| self.entries.get(id));
-        live.filter(|entry| entry.tx.expires_at() >= clock).map(|entry| entry.since).next()
+        let fits = |expiry: TimestampMs| expiry >= clock && expiry <= clock.plus(ahead);
+        live.filter(|entry| fits(entry.tx.expires_at())).map(|entry| entry.since).next()
     }
 
     /// The earliest expiry among what is undelivered: a block must pass it (R11).
@@ -724,14 +726,14 @@ mod tests {
         let ids: Vec<TxId> = txs.iter().map(|tx| tx.id()).collect();
         assert_eq!(cut(&mut pool, 2), ids[..2]);
         assert_eq!(pool.waiting().0, 2);
-        assert_eq!(pool.oldest(TimestampMs(0)), Some(7), "offered is not delivered");
+        assert_eq!(pool.oldest(TimestampMs(0), u64::MAX), Some(7), "offered is not delivered");
         pool.offers_lapsed();
         assert_eq!(pool.waiting().0, 4);
         pool.offered([ids[0]]); // carried over by the NewView
         assert_eq!(cut(&mut pool, 9), ids[1..]);
         assert_eq!(pool.waiting(), (0, 0));
         pool.delivered(ids);
-        assert_eq!(pool.oldest(TimestampMs(0)), None);
+        assert_eq!(pool.oldest(TimestampMs(0), u64::MAX), None);
         pool.offers_lapsed();
         assert_eq!(pool.waiting(), (0, 0), "what is delivered is never offered again");
     }
@@ -747,7 +749,7 @@ mod tests {
         assert_eq!(cut(&mut pool, 9), [good.id()]);
         assert_eq!(pool.waiting().0, 2);
         assert_eq!(
-            pool.oldest(TimestampMs(100)),
+            pool.oldest(TimestampMs(100), u64::MAX),
             Some(1),
             "an expired one waits for time, not for the primary"
         );

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::FileDisk;
 use epione_ledger::store::{SledStore, StoreError};
-use epione_types::genesis::WINDOW_MAX;
+use epione_types::genesis::{BATCH_BYTES_MAX, WINDOW_MAX};
 use epione_types::quorum::MAX_VALIDATORS;
 use epione_types::sign::Zip215;
 use epione_types::{Height, PublicKey, Signer, TimestampMs, ValidatorIndex, ValidatorSet};
@@ -247,6 +247,7 @@ impl Node {
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(config.voting_key.clone());
         let identity = start::config(&chain, &signer.public_key())?;
         let epochs = start::epochs(&chain)?;
+        let left = start::left(&chain, &config.genesis, &epochs)?;
         let (set, place) = (identity.set.clone(), identity.is_member().then_some(identity.me));
         let (replica, step) = if records.is_empty() {
             if mark_of(&config.voting_key_file).exists() {
@@ -271,7 +272,7 @@ impl Node {
         let mut limits = config.network_limits.clone();
         // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of as many validators as there
         // may be before this process ends, under whatever parameters.
-        let batch = set.params.batch_bytes_max.max(8 << 20).saturating_add(1 << 20);
+        let batch = set.params.batch_bytes_max.max(BATCH_BYTES_MAX).saturating_add(1 << 20);
         let mut grown = set.clone();
         grown.params.window = WINDOW_MAX;
         let one = grown.validators.first().cloned();
@@ -283,10 +284,11 @@ impl Node {
             class.frame_bytes_max = class.frame_bytes_max.max(frame.saturating_add(1 << 10));
             class.queue_bytes_max = class.queue_bytes_max.max(class.frame_bytes_max as usize);
         }
+        let others: Vec<PublicKey> = left.iter().chain(&epochs.candidates).copied().collect();
         let (network, inbound) = Network::start(network::Config {
             seed: *config.network_key.seed(),
             listen: config.listen,
-            peers: roster(&set, &epochs.candidates, &config.peers, config.network_key.public_key().0),
+            peers: roster(&set, &others, &config.peers, config.network_key.public_key().0),
             limits,
         })
         .await?;
@@ -297,7 +299,8 @@ impl Node {
         let links = Links { network: network.clone(), listed: config.peers.clone() };
         let mut driver: Driver<Real> =
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215)
-                .with_pipeline(config.pipeline);
+                .with_pipeline(config.pipeline)
+                .with_others(left.clone(), epochs.candidates.clone());
         let begun = Instant::now();
         let offset_ms = config.clock_offset_ms;
         if offset_ms != 0 {

@@ -6,7 +6,7 @@ use epione_chaincode::StateError;
 use epione_chaincode::config::{self, Epochs};
 use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
 use epione_ledger::chain::{Chain, ChainError, Origin};
-use epione_types::{Genesis, Height, PublicKey, Signer};
+use epione_types::{Epoch, Genesis, Height, PublicKey, Signer};
 
 use crate::executor::{ChainState, tip};
 use crate::log::Records;
@@ -66,6 +66,20 @@ pub fn config(chain: &Arc<Chain>, key: &PublicKey) -> Result<Config, ResumeError
 /// The ledger cannot be read.
 pub fn epochs(chain: &Arc<Chain>) -> Result<Epochs, ResumeError> {
     Ok(config::epochs(&ChainState(chain.clone()))?)
+}
+
+/// Network keys of those who left with the epoch of the head: they may not have reached its end.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn left(chain: &Arc<Chain>, genesis: &Genesis, epochs: &Epochs) -> Result<Vec<PublicKey>, ResumeError> {
+    let Some(before) = epochs.of.set.epoch.0.checked_sub(1).map(Epoch) else { return Ok(Vec::new()) };
+    let set = match chain.epoch(before)? {
+        Some((_, set)) => set,
+        None => genesis.validators.clone(),
+    };
+    let stays = |key: &PublicKey| epochs.of.set.validators.iter().any(|one| one.network_key == *key);
+    Ok(set.validators.into_iter().map(|one| one.network_key).filter(|key| !stays(key)).collect())
 }
 
 /// A validator whose key has never voted: its log is empty and so is its ledger, or the ledger came from a backup. The step

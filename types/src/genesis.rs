@@ -22,6 +22,8 @@ pub const MAX_GENESIS_BYTES: usize = 1 << 20;
 /// Largest [`Params::window`], in heights. With [`quorum::MAX_VALIDATORS`] it bounds a NewView, which must fit a record
 /// of the consensus log.
 pub const WINDOW_MAX: u64 = 32;
+/// Largest [`Params::batch_bytes_max`], in bytes.
+pub const BATCH_BYTES_MAX: u32 = 8 << 20;
 /// Most bytes of batches in flight: a full window of the largest batches. A trimmed consensus log begins with several
 /// of them per height in one append, which must not be refused.
 pub const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
@@ -305,7 +307,7 @@ impl Faults {
         );
         self.within("params.window", window, 1..=WINDOW_MAX);
         self.within("params.batch_txs_max", batch_txs_max.into(), 1..=100_000);
-        self.within("params.batch_bytes_max", batch_bytes_max.into(), 1 << 16..=8 << 20);
+        self.within("params.batch_bytes_max", batch_bytes_max.into(), 1 << 16..=BATCH_BYTES_MAX.into());
         let in_flight = window.saturating_mul(batch_bytes_max.into());
         self.need(
             in_flight <= IN_FLIGHT_BYTES_MAX,

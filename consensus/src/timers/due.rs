@@ -7,7 +7,8 @@ impl Timers {
     /// Since when something waits for the primary, as of the last tick.
     fn requested(&self) -> Option<u64> {
         let time = self.deadline_since.map(|since| since.saturating_add(self.interval));
-        self.oldest.into_iter().chain(time).min()
+        let filling = self.filling.map(|(_, since)| since);
+        self.oldest.into_iter().chain(time).chain(filling).min()
     }
 }
 

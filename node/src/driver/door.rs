@@ -178,7 +178,7 @@ impl<P: Ports> Driver<P> {
         self.forward(&own, None);
         let foreign = self.pool.resend(false, self.now, patience, RESEND_BYTES);
         let config = self.replica.config();
-        let primary = epione_consensus::primary(&config.set, self.entered);
+        let primary = epione_consensus::primary(&config.set, self.entered.1);
         if primary != config.me {
             self.forward(&foreign, Some(primary));
         }

@@ -1,5 +1,7 @@
 //! What the replica wants done, and what workers answer.
 
+use std::collections::BTreeSet;
+
 use epione_consensus::{Alarm, Config, Effect, Event, Evidence, Message, Payload, Step};
 use epione_types::{Hash, Height, PublicKey, ValidatorIndex};
 use tracing::{debug, error, info, warn};
@@ -30,9 +32,9 @@ impl<P: Ports> Driver<P> {
                 self.workers.start(Job::Execute { height, payload, txs, position });
             }
             Effect::Certified(certificate) => self.workers.start(Job::Certify(certificate)),
-            Effect::Entered { view, .. } => {
-                info!(%view, "view entered");
-                self.entered = view;
+            Effect::Entered { epoch, view } => {
+                info!(%epoch, %view, "view entered");
+                self.entered = (epoch, view);
                 self.pool.offers_lapsed();
             }
             Effect::Turned(config) => self.turned(&config),
@@ -73,8 +75,9 @@ impl<P: Ports> Driver<P> {
         let mut others = self.left.clone();
         others.extend(&self.candidates_known);
         others.retain(|key| set.validators.iter().all(|one| one.network_key != *key));
-        others.sort_unstable();
-        others.dedup();
+        let mut seen = BTreeSet::new();
+        others.retain(|key| seen.insert(*key));
+        self.turned_at = self.now.max(1); // who follows may have another number now
         self.transport.roster(set, &others);
     }
 
@@ -109,6 +112,9 @@ impl<P: Ports> Driver<P> {
         } else {
             debug!(%from, %to, %peer, "asking for blocks");
         }
+        // Whoever has them may serve them: a certificate vouches. The validators that this node knows of may all have left.
+        let peer = self.peers.linked(peer, self.batch_turn);
+        self.batch_turn = self.batch_turn.wrapping_add(1);
         self.asked = Some(peer);
         self.send(peer, &Frame::FetchBlocks { from, to });
     }

@@ -7,7 +7,7 @@
 //! | verify | compaction | 4 | never: each takes more transactions than are being checked |
 //! | write | execute | 3 windows and an answer with blocks | never: the window, and no blocks are fetched above two of them |
 //! | write | certify | one for each of these | never: what is certified was executed |
-//! | write | evidence | one for each validator and kind, ever | never |
+//! | write | evidence | one for each validator and kind, in an epoch | never |
 //! | write | sync | 1 | never: the log is trimmed once at a time |
 //! | serve | read | 2 for each peer | never: refused, and counted |
 //!

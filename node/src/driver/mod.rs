@@ -25,7 +25,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epione_consensus::{Config, Event, Payload, Place, Replica, Stage, Step, Waiting, Wal as _};
 use epione_types::{
-    Batch, Certificate, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex, Verifier, View,
+    Batch, Certificate, Epoch, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex,
+    Verifier, View,
 };
 use tracing::{debug, error, info, warn};
 
@@ -165,8 +166,8 @@ pub struct Driver<P: Ports> {
     pool: Pool,
     now: u64,
     clock: TimestampMs,
-    /// The view whose entering was performed.
-    entered: View,
+    /// The epoch and view whose entering was performed.
+    entered: (Epoch, View),
     /// Candidates that wait to be checked.
     candidates: VecDeque<Candidate>,
     /// Checks under way.
@@ -234,7 +235,7 @@ impl<P: Ports> Driver<P> {
         let pool = Pool::new(settings.pool, replica.config().set.len());
         let members = replica.config().set.validators.iter().map(|one| one.network_key).collect();
         Self {
-            entered: waiting.view,
+            entered: (waiting.epoch, waiting.view),
             stands: replica.place(),
             restoring: (waiting.delivered > waiting.executed).then_some(waiting.delivered),
             replica,
@@ -285,6 +286,13 @@ impl<P: Ports> Driver<P> {
         self
     }
 
+    /// Who may be linked to besides the validators: who left with this epoch, and who may follow.
+    #[must_use]
+    pub fn with_others(mut self, left: Vec<PublicKey>, candidates: Vec<PublicKey>) -> Self {
+        (self.left, self.candidates_known) = (left, candidates);
+        self
+    }
+
     /// Performs the first step: the birth record, or what a restart says and executes again. Before any input.
     pub fn start(&mut self, step: Step, now: u64, clock: TimestampMs) {
         (self.now, self.clock) = (now, clock);
@@ -309,8 +317,9 @@ impl<P: Ports> Driver<P> {
     pub fn handle(&mut self, inputs: impl IntoIterator<Item = Input>, now: u64, clock: TimestampMs) {
         (self.now, self.clock) = (now.max(self.now), clock);
         let mut step = Step::default();
+        let ahead = self.replica.config().set.params.expiry_ahead_max_ms;
         let deadline = self.deadline.into_iter().chain(self.pool.first_expiry()).min();
-        self.feed(Event::Waiting { oldest: self.pool.oldest(clock), deadline }, &mut step);
+        self.feed(Event::Waiting { oldest: self.pool.oldest(clock, ahead), deadline }, &mut step);
         self.feed(Event::Tick { now: self.now, clock }, &mut step);
         self.admit_held();
         for input in inputs {
@@ -387,7 +396,8 @@ impl<P: Ports> Driver<P> {
             // Behind blocks that wait for execution another one would only wait: the batch grows meanwhile.
             let idle = (opening.idle || under_way < self.pipeline) && self.executing as u64 <= self.pipeline;
             // Until the entering of a view is performed, its lapsed offers are not waiting yet.
-            if opening.view != self.entered || txs == 0 || !(idle || full) {
+            if (self.replica.config().set.epoch, opening.view) != self.entered || txs == 0 || !(idle || full)
+            {
                 return;
             }
             let batch = self.pool.cut(self.clock, txs_max, bytes_max, &params);

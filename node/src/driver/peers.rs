@@ -54,6 +54,16 @@ impl Peers {
     pub(super) fn disconnected(&mut self, peer: ValidatorIndex) {
         self.of(peer).connected = None;
     }
+    /// This peer if there is a link to it, else another one, in turn.
+    pub(super) fn linked(&self, wanted: ValidatorIndex, turn: usize) -> ValidatorIndex {
+        let is_linked = |peer: &ValidatorIndex| self.0.get(peer).is_some_and(|seen| seen.connected.is_some());
+        if is_linked(&wanted) {
+            return wanted;
+        }
+        let linked: Vec<_> = self.0.keys().copied().filter(is_linked).collect();
+        let place = turn.checked_rem(linked.len()).unwrap_or_default();
+        linked.get(place).copied().unwrap_or(wanted)
+    }
     /// A verified position of its own; `low` is this node's.
     pub(super) fn told(&mut self, peer: ValidatorIndex, theirs: Height, low: Height, now: u64) {
         let seen = self.of(peer);
