@@ -67,6 +67,16 @@ pub struct Proposal {
     pub ready: Option<Height>,
 }
 
+impl Proposal {
+    /// How many of these organisations are for it and against it. Who has left meanwhile has no vote any more (R20).
+    fn tally(&self, validators: &[OrgId]) -> (usize, usize) {
+        let here = |organisation: &OrgId| validators.contains(organisation);
+        let votes = self.votes.iter().filter(|(organisation, _)| here(organisation));
+        let (accepted, declined): (Vec<_>, Vec<_>) = votes.partition(|(_, accept)| **accept);
+        (accepted.len(), declined.len())
+    }
+}
+
 /// The validator's organisation that signed with its admin threshold, and all there are.
 fn voter(host: &Host<'_, '_>) -> Done<(OrgId, Vec<OrgId>)> {
     let organisation = organisations::of_admin(host)?;
@@ -108,16 +118,11 @@ fn count(
     validators: &[OrgId],
 ) -> Done {
     let twice = proposal.votes.insert(voter, accept).is_some();
-    // Who has left meanwhile has no vote any more (R20).
-    let counted = |wanted: bool| {
-        let votes = proposal.votes.iter();
-        votes.filter(|(organisation, vote)| **vote == wanted && validators.contains(organisation)).count()
-    };
-    let (accepted, declined, validators) = (counted(true), counted(false), validators.len());
-    let needed = quorum::quorum(validators);
+    let (accepted, declined) = proposal.tally(validators);
+    let needed = quorum::quorum(validators.len());
     let verb = if accepted >= needed {
         Verb::Pass
-    } else if declined > validators.saturating_sub(needed) {
+    } else if declined > validators.len().saturating_sub(needed) {
         Verb::Decline
     } else if accept {
         Verb::Approve
@@ -132,7 +137,7 @@ fn count(
     if proposal.status == Rejected {
         unfollow(host, id)?;
     }
-    save(host, id, &proposal);
+    save(host, id, &proposal, validators);
     Ok(())
 }
 
@@ -175,14 +180,14 @@ pub(crate) fn confirm_readiness(host: &mut Host<'_, '_>, call: &ConfirmReadiness
     let recent = call.height <= host.height() && host.height() <= call.height.plus(READY_HEIGHTS);
     require(recent, Refusal::NotReady)?;
     proposal.ready = Some(call.height);
-    save(host, call.proposal, &proposal);
+    let validators = config::validator_organisations(host.state())?;
+    save(host, call.proposal, &proposal, &validators);
     Ok(())
 }
 
-fn save(host: &mut Host<'_, '_>, id: ProposalId, proposal: &Proposal) {
+fn save(host: &mut Host<'_, '_>, id: ProposalId, proposal: &Proposal, validators: &[OrgId]) {
     host.put(&keys::proposal(id), proposal);
-    let accepted = proposal.votes.values().filter(|vote| **vote).count();
-    let declined = proposal.votes.len().saturating_sub(accepted);
+    let (accepted, declined) = proposal.tally(validators);
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     host.emit(Event::ProposalChanged {
         proposal: id,
@@ -194,12 +199,12 @@ fn save(host: &mut Host<'_, '_>, id: ProposalId, proposal: &Proposal) {
 
 /// Sent by an admin of the organisation that proposed it.
 pub(crate) fn withdraw(host: &mut Host<'_, '_>, call: &WithdrawProposal) -> Done {
-    let (organisation, _) = voter(host)?;
+    let (organisation, validators) = voter(host)?;
     let mut proposal = host.get(&keys::proposal(call.proposal))?.ok_or(Refusal::Unknown)?;
     require(proposal.proposer == organisation, Refusal::NotAuthorised)?;
     proposal.status = MACHINE.step(Some(proposal.status), Verb::Withdraw, Actor::Proposer)?;
     unfollow(host, call.proposal)?;
-    save(host, call.proposal, &proposal);
+    save(host, call.proposal, &proposal, &validators);
     Ok(())
 }
 

@@ -390,9 +390,14 @@ fn who_has_left_has_no_vote_on_what_is_still_open() {
     for _ in 0..=set.params.window {
         world.block(&[]);
     }
-    // Of three two decide: D's word of before and A's are not two.
+    // Of three two decide: D's word of before and A's are not two. What is said of it counts as the decision does.
     let tx = world.tx(&["hospA.admin0"], vote("p", true));
-    world.ok(tx);
+    let said = world.ok(tx).events;
+    let counted = |event: &Event| match event {
+        Event::ProposalChanged { accepted, declined, .. } => Some((*accepted, *declined)),
+        _ => None,
+    };
+    assert_eq!(said.iter().find_map(counted), Some((1, 0)));
     let status = |world: &World| get(&world.state, &keys::proposal(ProposalId(id16("p")))).unwrap().status;
     assert_eq!(status(&world), ProposalStatus::Open);
     let tx = world.tx(&["hospB.admin0"], vote("p", true));
