@@ -27,6 +27,7 @@ pub trait Transport {
     /// Cuts off a peer that breaks the rules, for a while.
     fn disconnect(&mut self, peer: ValidatorIndex, reason: &str);
     /// Who may be linked to from now on: the validators, each under its place, and after them others, in order, who follow.
+    /// An implementation passes over others who are validators or named twice.
     fn roster(&mut self, set: &ValidatorSet, others: &[PublicKey]);
 }
 

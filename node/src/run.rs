@@ -475,3 +475,24 @@ pub fn init_logging(level: &str, format: LogFormat) -> Result<(), String> {
     };
     started.map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use epione_types::{Epoch, Params, Validator, id::OrgId};
+
+    use super::*;
+
+    /// A key under two numbers would be two peers for the network: which of them frames come from would be by chance.
+    #[test]
+    fn everyone_is_linked_under_one_number() {
+        let key = |n: u8| PublicKey([n; 32]);
+        let one =
+            |n| Validator { organisation: OrgId([n; 16]), public_key: key(n + 100), network_key: key(n) };
+        let set =
+            ValidatorSet { epoch: Epoch::ZERO, validators: vec![one(1), one(2)], params: Params::default() };
+        let listed = [Peer { index: PeerIndex(0), key: [3; 32], address: None }];
+        let peers = roster(&set, &[key(2), key(4), key(3), key(4)], &listed, [1; 32]);
+        let places: Vec<_> = peers.iter().map(|peer| (peer.index.0, peer.key[0])).collect();
+        assert_eq!(places, [(1, 2), (2, 4), (3, 3)]);
+    }
+}

@@ -1,9 +1,7 @@
 //! What the replica wants done, and what workers answer.
 
-use std::collections::BTreeSet;
-
 use epione_consensus::{Alarm, Config, Effect, Event, Evidence, Message, Payload, Step};
-use epione_types::{Hash, Height, PublicKey, ValidatorIndex};
+use epione_types::{Hash, Height, ValidatorIndex};
 use tracing::{debug, error, info, warn};
 
 use super::{ALARMS_KEPT, Driver, Ports};
@@ -60,12 +58,11 @@ impl<P: Ports> Driver<P> {
         let waiting = self.replica.waiting();
         self.restoring = (waiting.delivered > waiting.executed).then_some(waiting.delivered);
         // Who has left still has what those who are behind need, and is behind itself.
-        let stays = |key: &PublicKey| config.set.validators.iter().any(|one| one.network_key == *key);
         let before = core::mem::take(&mut self.members);
         self.members = config.set.validators.iter().map(|one| one.network_key).collect();
         let members = &self.members;
         self.peers.keep(|place| before.get(place).is_some() && before.get(place) == members.get(place));
-        self.left = before.into_iter().filter(|key| !stays(key)).collect();
+        self.left = before.into_iter().filter(|key| !self.members.contains(key)).collect();
         self.tell_roster();
     }
 
@@ -74,9 +71,6 @@ impl<P: Ports> Driver<P> {
         let set = &self.replica.config().set;
         let mut others = self.left.clone();
         others.extend(&self.candidates_known);
-        others.retain(|key| set.validators.iter().all(|one| one.network_key != *key));
-        let mut seen = BTreeSet::new();
-        others.retain(|key| seen.insert(*key));
         self.turned_at = self.now.max(1); // who follows may have another number now
         self.transport.roster(set, &others);
     }
