@@ -393,9 +393,12 @@ fn who_has_left_has_no_vote_on_what_is_still_open() {
     // Of three two decide: D's word of before and A's are not two. What is said of it counts as the decision does.
     let tx = world.tx(&["hospA.admin0"], vote("p", true));
     let said = world.ok(tx).events;
-    let counted = |event: &Event| match event {
-        Event::ProposalChanged { accepted, declined, .. } => Some((*accepted, *declined)),
-        _ => None,
+    let counted = |event: &Event| {
+        if let Event::ProposalChanged { accepted, declined, .. } = event {
+            Some((*accepted, *declined))
+        } else {
+            None
+        }
     };
     assert_eq!(said.iter().find_map(counted), Some((1, 0)));
     let status = |world: &World| get(&world.state, &keys::proposal(ProposalId(id16("p")))).unwrap().status;
