@@ -37,6 +37,8 @@ pub enum Event {
     },
     /// Answer to [`Effect::Validate`].
     Validated {
+        /// By whose parameters; an answer by another epoch's says nothing.
+        epoch: Epoch,
         /// Which batch.
         digest: Hash,
         /// Valid by R8?
@@ -69,8 +71,13 @@ pub enum Effect {
     Send(ValidatorIndex, Message),
     /// Send to all others.
     Broadcast(Message),
-    /// Check this batch by R8 and answer [`Event::Validated`].
-    Validate(Arc<Payload>),
+    /// Check this batch by R8, with the parameters in force, and answer [`Event::Validated`].
+    Validate {
+        /// Whose parameters these are.
+        epoch: Epoch,
+        /// What to check.
+        payload: Arc<Payload>,
+    },
     /// Execute this batch on top of the one below, store the block, answer [`Event::Executed`].
     Deliver {
         /// Height.

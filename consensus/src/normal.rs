@@ -223,6 +223,7 @@ impl Replica {
         if pre_prepare.from == me && listed.is_none() {
             return; // own proposals are accepted when made
         }
+        let epoch = self.config.set.epoch;
         let Some(held) = self.batches.get_mut(&digest) else {
             return self.want(digest, height, acceptances, step);
         };
@@ -230,7 +231,7 @@ impl Replica {
             Validity::Asked => return,
             Validity::Unknown => {
                 held.validity = Validity::Asked;
-                return step.effects.push(Effect::Validate(held.payload.clone()));
+                return step.effects.push(Effect::Validate { epoch, payload: held.payload.clone() });
             }
             Validity::Invalid if listed.is_some() => {
                 return self.halt(Halt::InvalidPrepared { digest }, step);
@@ -354,6 +355,7 @@ impl Replica {
             let Some(slot) = self.slots.get(&height) else { return };
             let commits = slot.ordered.as_ref().map(|certificate| (certificate.digest, &certificate.commits));
             let Some(digest) = commits.map(|(digest, _)| digest).or(slot.sealed_digest) else { return };
+            let epoch = self.config.set.epoch;
             let Some(held) = self.batches.get_mut(&digest) else {
                 let from = commits.into_iter().flat_map(|(_, commits)| commits.iter()).map(|(who, _)| who);
                 let from: Vec<_> = from.filter(|who| *who != self.config.me).collect();
@@ -363,7 +365,7 @@ impl Replica {
                 Validity::Asked => return,
                 Validity::Unknown => {
                     held.validity = Validity::Asked;
-                    return step.effects.push(Effect::Validate(held.payload.clone()));
+                    return step.effects.push(Effect::Validate { epoch, payload: held.payload.clone() });
                 }
                 Validity::Invalid => return self.halt(Halt::InvalidPrepared { digest }, step), // R31
                 Validity::Valid => {}

@@ -445,7 +445,10 @@ impl Replica {
             Event::Tick { now, clock } => self.on_tick(now, clock, &mut step),
             Event::Message(Verified(input)) => self.on_input(input, &mut step),
             Event::Propose { view, height, payload } => self.on_propose(view, height, payload, &mut step),
-            Event::Validated { digest, valid } => self.on_validated(digest, valid, &mut step),
+            Event::Validated { epoch, digest, valid } if epoch == self.config.set.epoch => {
+                self.on_validated(digest, valid, &mut step);
+            }
+            Event::Validated { .. } => {} // by parameters that are not in force (R20)
             Event::Executed { header, next } => self.on_executed(&header, next, &mut step),
             Event::Blocks(blocks) => self.on_blocks(blocks, &mut step),
             Event::Waiting { oldest, deadline } => self.timers.waiting(oldest, deadline),

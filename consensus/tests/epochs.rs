@@ -9,7 +9,9 @@
 mod common;
 
 use common::{Cluster, FakeVerifier, Packet, key_of, v};
-use epione_consensus::{Event, Halt, Kind, Message, Record, Rejected, Replica, Verifying, Vote};
+use epione_consensus::{
+    Effect, Event, Halt, Kind, Message, Record, Rejected, Replica, Step, Verifying, Vote,
+};
 use epione_types::{Epoch, Height, Params, View};
 
 const W: u64 = 4;
@@ -325,6 +327,40 @@ fn r20_a_log_of_another_epoch_than_executed_halts() {
     cluster.restart(0);
     cluster.tick(3_000);
     assert_eq!(cluster.nodes[0].halted, Some(Halt::OtherEpoch { epoch: Epoch(1) }));
+}
+
+/// A batch may be under validation, by the old parameters, while an epoch begins; the same bytes can be proposed again then.
+#[test]
+fn r20_a_batch_validated_by_the_epoch_before_is_not_validated() {
+    let mut cluster = cluster(4, 4, &[(1, &[0, 1, 2, 3])]);
+    run(&mut cluster, &[0, 1, 2, 3], 1 + W);
+    let primary = cluster.replica(2).waiting().primary.get();
+    let batch = cluster.batch(primary, "again");
+    let digest = batch.digest();
+    let vote =
+        Vote { kind: Kind::PrePrepare, epoch: Epoch(1), view: View::ZERO, height: Height(2 + W), digest };
+    let signed = vote.sign(cluster.chain_id, v(primary), &*cluster.signer(primary));
+    let (begin, set) = cluster.epoch_of(Height(2 + W));
+    let gate = Verifying { chain: cluster.chain_id, set: &set, begin, verifier: &FakeVerifier };
+    let message = gate.message(Message::Proposal(signed, Some(batch.bytes().clone()))).unwrap();
+    let backup = (0..4).find(|i| *i != primary).unwrap();
+    let mut replica = cluster.replica(backup).clone();
+    let effects = |step: Step| step.commit(&mut common::Disk::default()).unwrap();
+    let asked = effects(replica.on(Event::Message(message)));
+    assert!(
+        asked.iter().any(
+            |it| matches!(it, Effect::Validate { epoch: Epoch(1), payload } if payload.digest() == digest)
+        ),
+        "{asked:?}"
+    );
+    for valid in [true, false] {
+        let stale = effects(replica.on(Event::Validated { epoch: Epoch::ZERO, digest, valid }));
+        assert_eq!(stale, [], "by other parameters");
+    }
+    let accepts = effects(replica.on(Event::Validated { epoch: Epoch(1), digest, valid: true }));
+    let prepare =
+        |it: &Effect| matches!(it, Effect::Broadcast(Message::Vote(vote)) if vote.vote.kind == Kind::Prepare);
+    assert!(accepts.iter().any(prepare), "{accepts:?}");
 }
 
 /// Who is no validator follows without a word.

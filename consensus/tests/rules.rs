@@ -1081,7 +1081,7 @@ fn stale_answers_change_nothing() {
     let stale = cluster.batch(1, "stale");
     for event in [
         Event::Executed { header, next: None },
-        Event::Validated { digest: Hash([4; 32]), valid: false },
+        Event::Validated { epoch: Epoch::ZERO, digest: Hash([4; 32]), valid: false },
         Event::Propose { view: View(0), height: Height(1), payload: stale },
     ] {
         let mut replica: Replica = cluster.replica(1).clone();
@@ -1119,7 +1119,7 @@ fn every_event_in_every_mode_gives_a_step() {
             let _ = other.receive(1, message.clone());
         }
         let digest = Hash([1; 32]);
-        other.feed(1, Event::Validated { digest, valid: true });
+        other.feed(1, Event::Validated { epoch: Epoch::ZERO, digest, valid: true });
         other.feed(1, Event::Connected(v(2)));
         other.feed(1, Event::Tick { now: 5, clock: TimestampMs(5) });
     }

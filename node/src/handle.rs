@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use epione_client::verify::EPOCHS_MAX;
 use epione_ledger::chain::{Chain, ChainError, Head, Located};
 use epione_types::id::OrgId;
 use epione_types::state_proof::StateProof;
@@ -149,6 +150,21 @@ pub enum NodeError {
     /// Block {0} is named by the index or a certificate, and is not in the store.
     #[error("block {0} is missing in this node's ledger; run `epione ledger verify`")]
     Missing(Height),
+    /// How an epoch began cannot be proven: the walk from genesis has a gap (R21).
+    #[error(
+        "how epoch {epoch} began cannot be proven by this node: its ledger lacks {what}; run `epione ledger verify`, or ask another node"
+    )]
+    NoTurn {
+        /// The epoch that is not accounted for.
+        epoch: Epoch,
+        /// What is missing.
+        what: String,
+    },
+    /// The walk from genesis to this epoch is longer than a client takes.
+    #[error(
+        "epoch {0} is more than {EPOCHS_MAX} changes of validators after genesis: clients take no longer proof"
+    )]
+    EpochsTooMany(Epoch),
 }
 
 /// What a submission came to.
@@ -455,28 +471,35 @@ impl NodeHandle {
 }
 
 /// The lowest certificate at or above a block, and the headers on the way to it.
-fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainError> {
+fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, NodeError> {
     let Some(certificate) = chain.certificate_from(height)? else { return Ok(None) };
     let heights = (height.next().0..=certificate.height.0).map(Height);
     let descendants = heights.filter_map(|height| chain.header(height).transpose());
     Ok(Some(Finality {
-        descendants: descendants.collect::<Result<_, _>>()?,
+        descendants: descendants.collect::<Result<_, ChainError>>()?,
         epochs: turns(chain, certificate.epoch)?,
         certificate,
     }))
 }
 
-/// How one comes from the genesis to this epoch.
-fn turns(chain: &Chain, epoch: Epoch) -> Result<Vec<Turn>, ChainError> {
+/// How one comes from the genesis to this epoch: every step of the way, or what is missing of it.
+fn turns(chain: &Chain, epoch: Epoch) -> Result<Vec<Turn>, NodeError> {
+    if usize::try_from(epoch.0).is_ok_and(|steps| steps > EPOCHS_MAX) {
+        return Err(NodeError::EpochsTooMany(epoch));
+    }
     let turn = |epoch: u64| {
-        let Some((end, set)) = chain.epoch(Epoch(epoch))? else { return Ok(None) };
-        let (last, certificate) = (chain.header(end)?, chain.certificate(end)?);
-        Ok(last.zip(certificate).map(|(last, certificate)| Turn { last, certificate, set }))
+        let lacks = |what: String| NodeError::NoTurn { epoch: Epoch(epoch), what };
+        let begun = chain.epoch(Epoch(epoch))?;
+        let (end, set) = begun.ok_or_else(|| lacks("the set of validators".to_owned()))?;
+        let last = chain.header(end)?.ok_or_else(|| lacks(format!("the header of block {end}")))?;
+        let certificate = chain.certificate(end)?;
+        let certificate = certificate.ok_or_else(|| lacks(format!("the certificate of block {end}")))?;
+        Ok(Turn { last, certificate, set })
     };
-    (1..=epoch.0).filter_map(|epoch| turn(epoch).transpose()).collect()
+    (1..=epoch.0).map(turn).collect()
 }
 
-fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, ChainError> {
+fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, NodeError> {
     if chain.locate(id)?.is_some() {
         return Ok(None);
     }
@@ -503,4 +526,60 @@ fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Exp
         return Ok(None);
     };
     Ok(Some(Expiry { header, finality, parent: chain.header(first.minus(1))?, absence }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use epione_ledger::chain::{NewBlock, Origin};
+    use epione_ledger::store::MemoryStore;
+    use epione_types::{Hash, Params, SignatureSet};
+
+    use super::*;
+
+    fn append(chain: &Chain, epoch_begins: Option<ValidatorSet>) {
+        let head = chain.head();
+        let block = NewBlock {
+            height: head.height.next(),
+            parent: head.hash,
+            epoch: Epoch::ZERO,
+            timestamp: head.timestamp.next(),
+            batch_digest: Hash::ZERO,
+            batch: vec![0].into(),
+            receipts: Vec::new(),
+            writes: BTreeMap::new(),
+            next_epoch_hash: Hash::ZERO,
+            epoch_begins,
+            log_position: 0,
+        };
+        chain.append(&block).unwrap();
+    }
+
+    #[test]
+    fn r21_a_gap_in_the_walk_from_genesis_is_named_and_not_left_out() {
+        let origin =
+            Origin { chain: ChainId([1; 32]), timestamp: TimestampMs(1_000), writes: BTreeMap::new() };
+        let chain = Chain::open(Arc::new(MemoryStore::default()), &origin).unwrap();
+        append(&chain, None);
+        let set = ValidatorSet { epoch: Epoch(1), validators: Vec::new(), params: Params::default() };
+        append(&chain, Some(set));
+        let said =
+            |epoch| turns(&chain, Epoch(epoch)).map(|turns| turns.len()).map_err(|why| why.to_string());
+        assert_eq!(said(0), Ok(0));
+        let why = "how epoch 1 began cannot be proven by this node: its ledger lacks the certificate of block 1; run `epione ledger verify`, or ask another node";
+        assert_eq!(said(1), Err(why.to_owned()));
+        let certificate = Certificate {
+            epoch: Epoch::ZERO,
+            height: Height(1),
+            header_hash: chain.header(Height(1)).unwrap().unwrap().hash(),
+            signatures: SignatureSet::default(),
+        };
+        chain.certify(&certificate).unwrap();
+        assert_eq!(said(1), Ok(1));
+        let why = said(2).unwrap_err();
+        assert!(why.starts_with("how epoch 2 began") && why.contains("the set of validators"), "{why}");
+        let why = said(5_000).unwrap_err();
+        assert!(why.starts_with("epoch 5000 is more than 4096 changes"), "{why}");
+    }
 }

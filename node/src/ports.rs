@@ -71,9 +71,11 @@ pub enum Job {
     Check(Vec<Candidate>),
     /// R8.
     Validate {
+        /// The epoch that it is for.
+        epoch: Epoch,
         /// What.
         payload: Arc<Payload>,
-        /// Of the epoch that it is for.
+        /// Of that epoch.
         params: Arc<Params>,
     },
     /// Execute on top of the block below, store, answer with the header.
@@ -151,6 +153,8 @@ pub enum Answer {
     },
     /// Of [`Job::Validate`]: the transactions, or why the batch is invalid.
     Validated {
+        /// By whose parameters.
+        epoch: Epoch,
         /// Which batch.
         digest: Hash,
         /// Its transactions.

@@ -78,7 +78,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
                 let verdicts = self.check(candidates);
                 Some(Answer::Checked { verdicts, logged: self.pool.end() })
             }
-            Job::Validate { payload, params } => Some(self.validate(&payload, &params)),
+            Job::Validate { epoch, payload, params } => Some(self.validate(epoch, &payload, &params)),
             Job::CompactPool { live, from } => {
                 self.pool.compact(&live, from);
                 None
@@ -93,13 +93,13 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         }
     }
 
-    fn validate(&mut self, payload: &Payload, params: &Params) -> Answer {
+    fn validate(&mut self, epoch: Epoch, payload: &Payload, params: &Params) -> Answer {
         let known: Vec<_> = payload.batch().txs().iter().map(|tx| self.checked.get(tx.id())).collect();
         let result = validate_batch(payload, &known, self.chain.chain_id(), params, &self.verifier);
         for tx in result.iter().flatten() {
             self.checked.keep(tx);
         }
-        Answer::Validated { digest: payload.digest(), result: result.map_err(|why| why.to_string()) }
+        Answer::Validated { epoch, digest: payload.digest(), result: result.map_err(|why| why.to_string()) }
     }
 
     fn check(&mut self, candidates: Vec<Candidate>) -> Vec<Verdict> {

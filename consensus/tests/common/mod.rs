@@ -457,10 +457,10 @@ impl Cluster {
                     self.send(i, to, &message);
                 }
             }
-            Effect::Validate(payload) => {
+            Effect::Validate { epoch, payload } => {
                 let digest = payload.digest();
                 let valid = !self.invalid.contains(&digest);
-                self.feed(i, Event::Validated { digest, valid });
+                self.feed(i, Event::Validated { epoch, digest, valid });
             }
             Effect::Deliver { height, payload } => {
                 self.nodes[i].backlog.push_back((height, payload));

@@ -17,7 +17,7 @@ impl<P: Ports> Driver<P> {
         match effect {
             Effect::Send(to, message) => self.send(to, &Frame::Message(message)),
             Effect::Broadcast(message) => self.broadcast(message),
-            Effect::Validate(payload) => self.validate(payload),
+            Effect::Validate { epoch, payload } => self.validate(epoch, payload),
             Effect::Deliver { height, payload } => {
                 let txs = self.checked.remove(&payload.digest());
                 match &txs {
@@ -147,7 +147,7 @@ impl<P: Ports> Driver<P> {
     pub(super) fn on_answer(&mut self, answer: Answer, step: &mut Step) {
         match answer {
             Answer::Checked { verdicts, logged } => self.on_checked(verdicts, logged),
-            Answer::Validated { digest, result } => {
+            Answer::Validated { epoch, digest, result } => {
                 self.validating = self.validating.saturating_sub(1);
                 self.validate_next();
                 let valid = result.is_ok();
@@ -155,7 +155,7 @@ impl<P: Ports> Driver<P> {
                     Ok(txs) => self.remember(digest, txs),
                     Err(why) => warn!(%digest, why, "a batch is invalid"),
                 }
-                self.feed(Event::Validated { digest, valid }, step);
+                self.feed(Event::Validated { epoch, digest, valid }, step);
             }
             Answer::Executed { header, ids, deadline, epochs } => {
                 self.executing = self.executing.saturating_sub(1);

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use epione_chaincode::governance::CANDIDATES_MAX;
 use epione_consensus::Payload;
+use epione_types::Epoch;
 use epione_types::genesis::WINDOW_MAX;
 use epione_types::quorum::MAX_VALIDATORS;
 
@@ -63,20 +64,21 @@ impl<P: Ports> Driver<P> {
     }
 
     /// Validates a batch, when its turn comes.
-    pub(super) fn validate(&mut self, payload: Arc<Payload>) {
-        self.unvalidated.push_back(payload);
+    pub(super) fn validate(&mut self, epoch: Epoch, payload: Arc<Payload>) {
+        self.unvalidated.push_back((epoch, payload));
         self.validate_next();
     }
 
     /// Validates the next batches that the replica still wants.
     pub(super) fn validate_next(&mut self) {
         while self.validating < VALIDATES_MAX
-            && let Some(payload) = self.unvalidated.pop_front()
+            && let Some((epoch, payload)) = self.unvalidated.pop_front()
         {
-            if self.replica.batch(payload.digest()).is_some() {
+            let set = &self.replica.config().set;
+            if epoch == set.epoch && self.replica.batch(payload.digest()).is_some() {
                 self.validating += 1;
-                let params = Arc::new(self.replica.config().set.params.clone());
-                self.workers.start(Job::Validate { payload, params });
+                let params = Arc::new(set.params.clone());
+                self.workers.start(Job::Validate { epoch, payload, params });
             }
         }
     }

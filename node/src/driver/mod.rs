@@ -173,7 +173,7 @@ pub struct Driver<P: Ports> {
     /// Checks under way.
     checking: usize,
     /// Batches that wait to be validated.
-    unvalidated: VecDeque<Arc<Payload>>,
+    unvalidated: VecDeque<(Epoch, Arc<Payload>)>,
     /// Validations under way.
     validating: usize,
     /// What the durable pool held at the start and has found no room yet, in order of acceptance.

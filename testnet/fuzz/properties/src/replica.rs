@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use epione_consensus::{Alarm, Event, Message, Verifying, primary};
-use epione_types::{Hash, Height, View};
+use epione_types::{Epoch, Hash, Height, View};
 
 use crate::Outcome;
 use crate::choices::Choices;
@@ -181,7 +181,11 @@ impl Story {
         let i = choices.below(cluster.n());
         let payload = cluster.batch(i, "stale");
         let event = match choices.below(3) {
-            0 => Event::Validated { digest: Hash([choices.byte(); 32]), valid: choices.flag() },
+            0 => Event::Validated {
+                epoch: Epoch(choices.below(2) as u64),
+                digest: Hash([choices.byte(); 32]),
+                valid: choices.flag(),
+            },
             1 => {
                 let Some((header, _)) = cluster.nodes[i].chain.first() else { return };
                 Event::Executed { header: header.clone(), next: None }
