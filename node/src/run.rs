@@ -118,8 +118,9 @@ struct Links {
     listed: Vec<Peer>,
 }
 
-/// Who may be linked to: validators under their places, then the others.
-fn roster(set: &ValidatorSet, others: &[PublicKey], listed: &[Peer], own: [u8; 32]) -> Vec<Peer> {
+/// Who may be linked to: validators under their places, then the others; not oneself.
+#[must_use]
+pub fn roster(set: &ValidatorSet, others: &[PublicKey], listed: &[Peer], own: [u8; 32]) -> Vec<Peer> {
     let members = set.validators.iter().map(|one| one.network_key.0);
     let mut keys: Vec<[u8; 32]> = members.collect();
     let listed_keys = listed.iter().map(|peer| peer.key);

@@ -116,3 +116,44 @@ fn every_actor_acts_and_is_borne() {
         assert!(acted > 0, "{} did nothing", kind.name());
     }
 }
+
+/// Nothing goes wrong, and validators change.
+fn changing(text: &str) -> epione_testnet::sim::Report {
+    let plan = Plan::from_text(&format!("load-us 20000\nheights 60\n{text}")).expect("a plan");
+    let report = run(&plan, &Options::default());
+    assert_eq!(report.failure, None, "{text}");
+    report
+}
+
+#[test]
+fn a_machine_joins_and_what_follows_is_of_five() {
+    for how in ["spare 4 of 4 at 0 listed", "spare 4 of 0 at 900"] {
+        let report = changing(&format!("{how}\nat 300 join 4"));
+        let counts = &report.counts;
+        assert_eq!((counts.get("joined"), counts.get("changes begun"), counts.get("observers")), (1, 1, 1));
+    }
+}
+
+#[test]
+fn a_validator_leaves_and_follows() {
+    let report = changing("at 300 leave 1");
+    assert_eq!((report.counts.get("left"), report.counts.get("observers")), (1, 1));
+}
+
+#[test]
+fn a_machine_takes_the_place_of_another_and_parameters_change() {
+    let report = changing(
+        "spare 4 of 2 at 0\nat 300 replace 2 by 4\nat 310 params window 3 view-timeout 300 4000 batch-txs 2",
+    );
+    let counts = &report.counts;
+    assert_eq!(
+        (counts.get("replaced"), counts.get("params changed"), counts.get("changes begun")),
+        (1, 1, 2)
+    );
+}
+
+#[test]
+fn one_only_follows_and_has_the_same_ledger() {
+    let report = changing("spare 4 of 4 at 500 listed");
+    assert_eq!((report.counts.get("observers"), report.counts.get("changes begun")), (1, 0));
+}

@@ -87,6 +87,15 @@ impl Oracle {
         &self.submissions
     }
 
+    /// One of them, to look at.
+    ///
+    /// # Panics
+    /// When there is none of this number.
+    #[must_use]
+    pub fn one_of(&self, number: u64) -> &Submission {
+        &self.submissions[usize::try_from(number).unwrap_or(usize::MAX)]
+    }
+
     /// One of them.
     ///
     /// # Panics

@@ -26,6 +26,7 @@ pub mod net;
 pub mod node;
 pub mod plan;
 pub mod random;
+pub mod roll;
 pub mod scenario;
 pub mod shrink;
 pub mod trace;

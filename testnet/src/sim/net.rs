@@ -33,6 +33,8 @@ pub struct Net {
     wrong: BTreeMap<usize, (Fault, Micros)>,
     /// Pairs that one side has cut off, and until when.
     shut: BTreeMap<(usize, usize), Micros>,
+    /// Links that were taken down because a place changed: how often, and when they are up again.
+    links: BTreeMap<(usize, usize), (u64, Micros)>,
     /// Frames lost so far.
     pub lost: u64,
 }
@@ -43,12 +45,13 @@ impl Net {
     pub fn new(plan: &Plan) -> Self {
         Self {
             seed: plan.seed,
-            n: plan.n,
+            n: plan.machines(),
             latency: plan.latency,
             tail: plan.tail,
-            streams: vec![Stream::default(); plan.n * plan.n * Class::ALL.len()],
+            streams: vec![Stream::default(); plan.machines() * plan.machines() * Class::ALL.len()],
             wrong: BTreeMap::new(),
             shut: BTreeMap::new(),
+            links: BTreeMap::new(),
             lost: 0,
         }
     }
@@ -75,6 +78,18 @@ impl Net {
         self.shut.insert((a.min(b), a.max(b)), until);
     }
 
+    /// The link between them ends, and with it whatever is on its way; another one is up from then on.
+    pub fn renew(&mut self, a: usize, b: usize, up_at: Micros) {
+        let link = self.links.entry((a.min(b), a.max(b))).or_default();
+        *link = (link.0 + 1, up_at.max(link.1));
+    }
+
+    /// Which link between them this is, and since when there is one.
+    #[must_use]
+    pub fn link(&self, a: usize, b: usize) -> (u64, Micros) {
+        self.links.get(&(a.min(b), a.max(b))).copied().unwrap_or_default()
+    }
+
     /// Does nothing at all pass now?
     #[must_use]
     pub fn is_cut(&self, now: Micros, from: usize, to: usize) -> bool {
@@ -94,7 +109,7 @@ impl Net {
         let at = (from * self.n + to) * Class::ALL.len() + class as usize;
         let number = self.streams[at].frames;
         self.streams[at].frames += 1;
-        if self.is_cut(now, from, to) {
+        if self.is_cut(now, from, to) || now < self.link(from, to).1 {
             self.lost += 1;
             return [None; 2];
         }

@@ -16,21 +16,24 @@ use epione_node::executor::Executor;
 use epione_node::feed::{Feed, Progress, Wait};
 use epione_node::log::ConsensusLog;
 use epione_node::mempool::Account;
-use epione_node::network::Class;
+use epione_node::network::{Class, Peer};
 use epione_node::pool_log::PoolLog;
 use epione_node::ports::{
     Admitted, Answer, Candidate, Job, Lane, Log, Origin, Refused, Reply, Transport, Workers,
 };
+use epione_node::run::roster;
 use epione_node::start;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
 use epione_types::{
-    BlockHeader, Certificate, Genesis, Height, PublicKey, Signer, TimestampMs, ValidatorIndex, ValidatorSet,
+    BlockHeader, Certificate, Epoch, Genesis, Height, PublicKey, Signer, TimestampMs, ValidatorIndex,
+    ValidatorSet,
 };
 
 use super::clock::Micros;
 use super::crypto::{SimSigner, SimVerifier};
 use super::disk::{Life, Machine, SimDisk, SimStore};
-use super::facts::{Fact, Proof};
+use super::facts::{Fact, Me, Proof};
+use super::roll::SharedRoll;
 
 /// What a process said through its ports, in order.
 #[derive(Debug)]
@@ -41,10 +44,12 @@ pub enum Said {
     Proven(Proof),
     /// It has stopped voting for good, in the log.
     Halted(String),
-    /// A frame, to one or to all others.
+    /// A frame, to the peer of this number or to all of them.
     Frame(Option<usize>, Class, Bytes),
-    /// A peer broke the rules.
+    /// The peer of this number broke the rules.
     Disconnect(usize, String),
+    /// Peers have these numbers from now on, by their network keys.
+    Roster(Box<ValidatorSet>, Vec<Peer>),
     /// Work.
     Start(Box<Job>),
 }
@@ -69,6 +74,9 @@ impl Tape {
 pub struct SimTransport {
     tape: Tape,
     life: Arc<Life>,
+    /// Who may be linked to by the configuration.
+    listed: Vec<Peer>,
+    own: PublicKey,
 }
 
 impl Transport for SimTransport {
@@ -85,7 +93,10 @@ impl Transport for SimTransport {
     fn disconnect(&mut self, peer: ValidatorIndex, reason: &str) {
         self.tape.say(Said::Disconnect(peer.get(), reason.to_owned()));
     }
-    fn roster(&mut self, _: &ValidatorSet, _: &[PublicKey]) {}
+    fn roster(&mut self, set: &ValidatorSet, others: &[PublicKey]) {
+        let peers = roster(set, others, &self.listed, self.own.0);
+        self.tape.say(Said::Roster(Box::new(set.clone()), peers));
+    }
 }
 
 /// Port: the consensus log, and what became durable in it.
@@ -93,14 +104,17 @@ impl Transport for SimTransport {
 pub struct SimLog {
     log: ConsensusLog<SimDisk>,
     tape: Tape,
-    me: usize,
+    roll: SharedRoll,
+    node: usize,
 }
 
 impl Wal for SimLog {
     type Error = WalError;
     fn append_and_sync(&mut self, records: &[Record]) -> Result<(), WalError> {
         self.log.append_and_sync(records)?;
-        let facts = records.iter().flat_map(|record| Fact::of_record(self.me, record)).collect();
+        let roll = self.roll.borrow();
+        let me = Me { roll: &roll, node: self.node };
+        let facts = records.iter().flat_map(|record| Fact::of_record(me, record)).collect();
         // A view is entered before anything is said in it, whatever else was synced with it.
         for record in records {
             Proof::of_record(record).into_iter().for_each(|proof| self.tape.say(Said::Proven(proof)));
@@ -163,8 +177,14 @@ pub struct Common {
     pub origin: ChainOrigin,
     /// The predicate.
     pub verifier: SimVerifier,
-    /// The voting keys.
+    /// The voting keys, by machine.
     pub signers: Vec<Arc<SimSigner>>,
+    /// The network keys, by machine.
+    pub network_keys: Vec<PublicKey>,
+    /// Whom every configuration lists.
+    pub listed: Vec<Peer>,
+    /// Who validates when.
+    pub roll: SharedRoll,
     /// Settings of the driver.
     pub settings: Settings,
     /// Sizes of the consensus log.
@@ -203,8 +223,8 @@ pub struct Done {
     pub executed: Option<Executed>,
     /// A certificate was stored.
     pub certified: Option<Certificate>,
-    /// Proof against a validator was stored.
-    pub evidence: Option<usize>,
+    /// Proof against the validator of this place in this epoch was stored.
+    pub evidence: Option<(Epoch, ValidatorIndex)>,
     /// The job failed.
     pub failed: Option<String>,
 }
@@ -272,7 +292,13 @@ impl Process {
 
         let signer: Arc<dyn Signer + Send + Sync> = common.signers[me].clone();
         let config = start::config(&chain, &signer.public_key()).map_err(|error| why(error.to_string()))?;
-        let facts = records.iter().flat_map(|record| Fact::of_record(me, record)).collect();
+        let set = config.set.clone();
+        let epochs = start::epochs(&chain).map_err(|error| why(error.to_string()))?;
+        let left = start::left(&chain, &common.genesis, &epochs).map_err(|error| why(error.to_string()))?;
+        let roll = common.roll.borrow();
+        let who = Me { roll: &roll, node: me };
+        let facts = records.iter().flat_map(|record| Fact::of_record(who, record)).collect();
+        drop(roll);
         let restores = records.iter().filter_map(|record| match record {
             Record::Certified(certificate) => Some(certificate.height),
             _ => None,
@@ -295,17 +321,24 @@ impl Process {
         let executor = Executor::new(chain.clone());
         let deadline = executor.deadline().map_err(|error| why(error.to_string()))?;
         let txs_max = common.settings.pool.txs_max;
-        let verify =
-            VerifyLane::new(chain.clone(), &common.genesis.validators.params, common.verifier, pool, txs_max);
+        let verify = VerifyLane::new(chain.clone(), &set.params, common.verifier, pool, txs_max);
         let write = WriteLane::new(chain.clone(), feed.clone()).map_err(|error| why(error.to_string()))?;
         let serve = ServeLane::new(chain.clone());
 
         let tape = Tape::default();
-        let transport = SimTransport { tape: tape.clone(), life: life.clone() };
-        let log = SimLog { log, tape: tape.clone(), me };
+        let mut transport = SimTransport {
+            tape: tape.clone(),
+            life: life.clone(),
+            listed: common.listed.clone(),
+            own: common.network_keys[me],
+        };
+        let others: Vec<PublicKey> = left.iter().chain(&epochs.candidates).copied().collect();
+        transport.roster(&set, &others);
+        let log = SimLog { log, tape: tape.clone(), roll: common.roll.clone(), node: me };
         let workers = SimWorkers { tape: tape.clone(), life: life.clone() };
         let settings = common.settings.clone();
-        let mut driver = Driver::new(replica, deadline, settings, transport, log, workers, common.verifier);
+        let mut driver = Driver::new(replica, deadline, settings, transport, log, workers, common.verifier)
+            .with_others(left, epochs.candidates);
         driver.start(step, now_ms, clock);
         if life.is_over() {
             return Err(NotStarted::Died);
@@ -353,7 +386,7 @@ impl Process {
                 None
             }
             Job::Keep(evidence) => {
-                done.evidence = Some(evidence.against().get());
+                done.evidence = Some((evidence.votes().0.vote.epoch, evidence.against()));
                 None
             }
             _ => None,

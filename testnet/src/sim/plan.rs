@@ -3,6 +3,7 @@
 //! Swarm testing: a seed draws which kinds of faults there are at all, not only when; a run with few kinds goes deeper into
 //! each of them than a run with all. Sizes, latencies, clocks and parameters are drawn too.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use epione_types::{Params, quorum};
@@ -18,6 +19,9 @@ pub const SIZES: [usize; 7] = [1, 4, 5, 6, 7, 10, 13];
 
 /// Real signatures in one seed of so many.
 pub const REAL_SIGNATURES_ONE_IN: u64 = 50;
+
+/// So many of a thousand plans have machines that join, leave or follow.
+pub const CHANGES_PER_MILLE: u64 = 350;
 
 /// Most nodes that a plan can name.
 pub const NODES_MAX: usize = 64;
@@ -164,13 +168,116 @@ pub struct Line {
     pub lasts: u64,
 }
 
+/// A machine besides the first validators: it follows, and may become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spare {
+    /// Its number; they come after the first validators, in order.
+    pub node: usize,
+    /// Its hospital: another one's second machine, or of its own number.
+    pub of: usize,
+    /// When it starts, in ms.
+    pub at: u64,
+    /// Everybody's configuration lists it; else it is linked to only by what the ledger says.
+    pub listed: bool,
+}
+
+/// Another epoch, by the vote of the organisations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A machine becomes a validator.
+    Join(usize),
+    /// A validator leaves, and goes on as one that follows.
+    Leave(usize),
+    /// A machine takes the place of a validator.
+    Replace(usize, usize),
+    /// Other parameters.
+    Params(Tuning),
+}
+
+/// Parameters that a plan changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// The window.
+    pub window: u64,
+    /// Base and cap of the view time-out, in ms.
+    pub view_timeout_ms: (u64, u64),
+    /// Most transactions of a batch.
+    pub batch_txs_max: u32,
+}
+
+impl Change {
+    /// What is counted.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Leave(_) => "leave",
+            Self::Replace(..) => "replace",
+            Self::Params(_) => "params",
+        }
+    }
+
+    /// All kinds.
+    pub const KINDS: [&'static str; 4] = ["join", "leave", "replace", "params"];
+
+    /// Who joins.
+    #[must_use]
+    pub const fn joins(&self) -> Option<usize> {
+        match self {
+            Self::Join(node) | Self::Replace(_, node) => Some(*node),
+            Self::Leave(_) | Self::Params(_) => None,
+        }
+    }
+
+    /// Who leaves.
+    #[must_use]
+    pub const fn leaves(&self) -> Option<usize> {
+        match self {
+            Self::Leave(node) | Self::Replace(node, _) => Some(*node),
+            Self::Join(_) | Self::Params(_) => None,
+        }
+    }
+
+    /// The validators afterwards, if it can be made.
+    const fn apply(&self, members: Nodes) -> Nodes {
+        let (out, into) = (self.leaves(), self.joins());
+        let leaves = match out {
+            Some(node) if !members.has(node) => return members,
+            Some(node) => 1 << node,
+            None => 0,
+        };
+        let joins = match into {
+            Some(node) if members.has(node) => return members,
+            Some(node) => 1 << node,
+            None => 0,
+        };
+        Nodes(members.0 & !leaves | joins)
+    }
+}
+
+/// A change, and when its operators begin, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// When.
+    pub at: u64,
+    /// What.
+    pub change: Change,
+}
+
+/// Most changes of a plan: every way in which they may come about is looked at.
+pub const CHANGES_MAX: usize = 8;
+
 /// Everything that a run does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// What is random about the run follows from it.
     pub seed: u64,
-    /// Validators.
+    /// Validators at first.
     pub n: usize,
+    /// Machines besides.
+    pub spares: Vec<Spare>,
+    /// Changes of the validators and of the parameters.
+    pub changes: Vec<Order>,
     /// Signatures.
     pub scheme: Scheme,
     /// Parameters of the epoch.
@@ -213,6 +320,8 @@ impl Default for Plan {
         Self {
             seed: 0,
             n: 4,
+            spares: Vec::new(),
+            changes: Vec::new(),
             scheme: Scheme::Fast,
             params: Params {
                 batch_txs_max: 64,
@@ -244,26 +353,70 @@ impl Default for Plan {
 }
 
 impl Plan {
+    /// All machines.
+    #[must_use]
+    pub const fn machines(&self) -> usize {
+        self.n + self.spares.len()
+    }
+
+    /// A machine's hospital.
+    #[must_use]
+    pub fn hospital(&self, node: usize) -> usize {
+        self.spares.iter().find(|spare| spare.node == node).map_or(node, |spare| spare.of)
+    }
+
+    /// Is it linked to whatever the ledger says?
+    #[must_use]
+    pub fn is_listed(&self, node: usize) -> bool {
+        node < self.n || self.spares.iter().any(|spare| spare.node == node && spare.listed)
+    }
+
+    /// Parameters with a change.
+    #[must_use]
+    pub fn tuned(&self, tuning: &Tuning) -> Params {
+        let (view_timeout_ms, view_timeout_max_ms) = tuning.view_timeout_ms;
+        let Tuning { window, batch_txs_max, .. } = *tuning;
+        Params { window, view_timeout_ms, view_timeout_max_ms, batch_txs_max, ..self.params.clone() }
+    }
+
+    /// Every set of validators that there may come to be: each change is decided or it is not.
+    #[must_use]
+    pub fn sets(&self) -> BTreeSet<Nodes> {
+        let mut sets = BTreeSet::from([Nodes::all(self.n)]);
+        // One that waits for another comes after it: each may come after each.
+        loop {
+            let orders = || self.changes.iter();
+            let more: BTreeSet<Nodes> = sets
+                .iter()
+                .flat_map(|set| orders().map(|order| order.change.apply(*set)))
+                .filter(|set| set.0 != 0)
+                .collect();
+            let before = sets.len();
+            sets.extend(more);
+            if sets.len() == before {
+                return sets;
+            }
+        }
+    }
+
     /// How many may be Byzantine, or lose their log.
     #[must_use]
     pub const fn faults(&self) -> usize {
         quorum::faults(self.n)
     }
 
-    /// Are no more validators Byzantine, or bound to lose their log, than the protocol bears?
+    /// Are no more validators Byzantine, or bound to lose their log, than the protocol bears, in every set?
     #[must_use]
     pub fn is_borne(&self) -> bool {
-        let rot = |line: &&Line| matches!(line.fault, Fault::Crash(_, _, End::Rot));
-        let lost: usize = self
-            .schedule
-            .iter()
-            .filter(rot)
-            .map(|line| match line.fault {
-                Fault::Crash(nodes, ..) => nodes.0.count_ones() as usize,
-                _ => 0,
-            })
-            .sum();
-        self.actors.len() + lost <= self.faults()
+        let rots = self.schedule.iter().filter_map(|line| match line.fault {
+            Fault::Crash(nodes, _, End::Rot) => Some(nodes),
+            _ => None,
+        });
+        let bad = rots.fold(self.actors.iter().map(|(node, _)| *node).collect(), |all: Nodes, one| {
+            Nodes(all.0 | one.0)
+        });
+        let count = |nodes: u64| nodes.count_ones() as usize;
+        self.sets().iter().all(|set| count(set.0 & bad.0) <= quorum::faults(count(set.0)))
     }
 
     /// How a validator misbehaves, if it does.
@@ -286,6 +439,7 @@ impl Plan {
         let mut plan = Self { seed, n, heights, ..Self::default() };
         let of = |part: u64| Rng::new(seed, Purpose::Plan, &[part]);
         plan.draw_sizes(&mut of(1));
+        plan.draw_changes(&mut of(5));
         plan.draw_people(&mut of(2));
         plan.draw_schedule(&mut of(3));
         plan
@@ -343,9 +497,52 @@ impl Plan {
         self.clients = usize::try_from(random.within(2, 8)).unwrap_or(4);
     }
 
+    /// What phase one lasts without faults, in ms.
+    fn span(&self) -> u64 {
+        (self.heights * self.load_every * 3 / 2_000).max(2_000)
+    }
+
+    fn draw_changes(&mut self, random: &mut Rng) {
+        if !random.chance(CHANGES_PER_MILLE) {
+            return;
+        }
+        let span = self.span();
+        let mut outside = Vec::new();
+        for node in self.n..self.n + usize::try_from(random.within(1, 3)).unwrap_or(1) {
+            let of = if random.chance(300) { random.index(self.n) } else { node };
+            let (at, listed) = (random.below(span / 2), random.chance(400));
+            self.spares.push(Spare { node, of, at, listed });
+            outside.push(node);
+        }
+        // Some only follow.
+        let (mut inside, changes): (Vec<usize>, u64) = ((0..self.n).collect(), random.below(5));
+        let mut times: Vec<u64> = (0..changes).map(|_| random.below(span * 3 / 4)).collect();
+        times.sort_unstable();
+        for at in times {
+            let change = match random.below(100) {
+                0..35 if !outside.is_empty() => {
+                    Change::Join(outside.swap_remove(random.index(outside.len())))
+                }
+                35..60 if inside.len() > 2 => Change::Leave(inside.swap_remove(random.index(inside.len()))),
+                60..80 if !outside.is_empty() => Change::Replace(
+                    inside.swap_remove(random.index(inside.len())),
+                    outside.swap_remove(random.index(outside.len())),
+                ),
+                _ => Change::Params(Tuning {
+                    window: *random.pick(&[2, 4, 8, 16]),
+                    view_timeout_ms: (*random.pick(&[200, 500, 1_000]), *random.pick(&[4_000, 8_000])),
+                    batch_txs_max: *random.pick(&[1, 4, 64]),
+                }),
+            };
+            inside.extend(change.joins());
+            outside.extend(change.leaves());
+            self.changes.push(Order { at, change });
+        }
+    }
+
     fn draw_people(&mut self, random: &mut Rng) {
         let skew = self.params.max_clock_skew_ms / 2;
-        for node in 0..self.n {
+        for node in 0..self.machines() {
             let away = i64::try_from(random.below(skew)).unwrap_or(0) - i64::try_from(skew / 2).unwrap_or(0);
             let drift = i64::try_from(random.below(400)).unwrap_or(0) - 200;
             if random.chance(500) {
@@ -354,19 +551,21 @@ impl Plan {
         }
         let byzantine = if random.chance(350) { 0 } else { random.index(self.faults() + 1) };
         for _ in 0..byzantine {
-            let (node, kind) = (random.index(self.n), *random.pick(&ActorKind::ALL));
+            let (node, kind) = (random.index(self.machines()), *random.pick(&ActorKind::ALL));
             // One that is never primary does nothing: it stands where views begin.
             let node = if kind == ActorKind::SlowPrimary { 0 } else { node };
             if self.actor(node).is_none() {
                 self.actors.push((node, kind));
+                if !self.is_borne() {
+                    self.actors.pop();
+                }
             }
         }
         self.actors.sort_unstable();
     }
 
     fn draw_schedule(&mut self, random: &mut Rng) {
-        // What phase one lasts without faults, in ms.
-        let span = (self.heights * self.load_every * 3 / 2_000).max(2_000);
+        let (span, machines) = (self.span(), self.machines());
         self.limit_ms = span * 4 + 20_000;
         let patience = self.params.view_timeout_ms * 3;
         let mut expendable = self.faults().saturating_sub(self.actors.len());
@@ -384,30 +583,30 @@ impl Plan {
                     "lossy" => Fault::Lossy(*random.pick(&[10, 50, 100, 300])),
                     "duplicates" => Fault::Duplicates(*random.pick(&[20, 100, 500])),
                     "reorder" => Fault::Reorder(*random.pick(&[20, 100, 500]), random.within(1, 200)),
-                    "slow" => Fault::Slow(random.index(self.n), random.within(5, 100)),
-                    "stall" => Fault::Stall(random.index(self.n), random.within(5, 300)),
-                    "full" => Fault::Full(random.index(self.n)),
-                    "broken" => Fault::Broken(random.index(self.n)),
-                    "freeze" => Fault::Freeze(random.index(self.n)),
+                    "slow" => Fault::Slow(random.index(machines), random.within(5, 100)),
+                    "stall" => Fault::Stall(random.index(machines), random.within(5, 300)),
+                    "full" => Fault::Full(random.index(machines)),
+                    "broken" => Fault::Broken(random.index(machines)),
+                    "freeze" => Fault::Freeze(random.index(machines)),
                     "jump" => {
                         lasts *= 3;
                         let far =
                             i64::try_from(random.within(1, self.params.max_clock_skew_ms * 4)).unwrap_or(0);
-                        Fault::Jump(random.index(self.n), if random.chance(500) { far } else { -far })
+                        Fault::Jump(random.index(machines), if random.chance(500) { far } else { -far })
                     }
                     "rot" => {
                         if expendable == 0 {
                             continue;
                         }
                         expendable -= 1;
-                        Fault::Crash(Nodes::one(random.index(self.n)), random.below(200), End::Rot)
+                        Fault::Crash(Nodes::one(random.index(machines)), random.below(200), End::Rot)
                     }
                     name => {
                         let end = End::ALL.into_iter().find(|end| end.name() == name).unwrap_or(End::Kill);
                         let nodes = if random.chance(700) {
-                            Nodes::one(random.index(self.n))
+                            Nodes::one(random.index(machines))
                         } else if random.chance(500) {
-                            Nodes::all(self.n)
+                            Nodes::all(machines)
                         } else {
                             self.draw_nodes(random)
                         };
@@ -416,6 +615,9 @@ impl Plan {
                     }
                 };
                 self.schedule.push(Line { at, fault, lasts });
+                if kind == "rot" && !self.is_borne() {
+                    self.schedule.pop();
+                }
             }
         }
         self.schedule.sort_by_key(|line| line.at);
@@ -423,14 +625,16 @@ impl Plan {
 
     /// Some nodes, at least one.
     fn draw_nodes(&self, random: &mut Rng) -> Nodes {
-        let some: Nodes = (0..self.n).filter(|_| random.chance(400)).collect();
-        if some.0 == 0 { Nodes::one(random.index(self.n)) } else { some }
+        let some: Nodes = (0..self.machines()).filter(|_| random.chance(400)).collect();
+        if some.0 == 0 { Nodes::one(random.index(self.machines())) } else { some }
     }
 
     fn draw_groups(&self, random: &mut Rng) -> Vec<Nodes> {
         let groups = random.within(2, 3);
-        let place: Vec<u64> = (0..self.n).map(|_| random.below(groups)).collect();
-        let group = |number| (0..self.n).filter(|node| place.get(*node) == Some(&number)).collect::<Nodes>();
+        let machines = self.machines();
+        let place: Vec<u64> = (0..machines).map(|_| random.below(groups)).collect();
+        let group =
+            |number| (0..machines).filter(|node| place.get(*node) == Some(&number)).collect::<Nodes>();
         (0..groups).map(group).filter(|group| group.0 != 0).collect()
     }
 }

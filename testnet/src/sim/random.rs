@@ -26,6 +26,8 @@ pub enum Purpose {
     Tick,
     /// Which byte rots.
     Rot,
+    /// What operators do.
+    Operator,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

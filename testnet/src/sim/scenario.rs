@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! nodes 4                                   a setting; one that is missing has its default
+//! spare 4 of 0 at 1500 listed               a machine that follows from then on: of hospital 0, in all configurations
 //! actor 3 equivocator                       who is Byzantine, and how
 //! clock 2 skew 300 drift -50                ms and millionths
 //! at 812 partition {0,1}|{2,3} for 400      a fault: when, what, for how long, in ms
+//! at 900 join 4                             operators begin to make it a validator; leave 1, replace 1 by 4
+//! at 990 params window 4 view-timeout 500 8000 batch-txs 64
 //! at 900 crash {2} after 17 power for 800   after 17 more calls of its ports; back after 800 ms
 //! ```
 //!
@@ -17,7 +20,7 @@ use super::actors::ActorKind;
 use super::clock::NodeClock;
 use super::crypto::Scheme;
 use super::disk::End;
-use super::plan::{Fault, Line, NODES_MAX, Nodes, Plan};
+use super::plan::{CHANGES_MAX, Change, Fault, Line, NODES_MAX, Nodes, Order, Plan, Spare, Tuning};
 
 /// A line that says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +62,18 @@ impl Plan {
         say(format!("clients {}", self.clients));
         say(format!("heights {}", self.heights));
         say(format!("limit {}", self.limit_ms));
+        for Spare { node, of, at, listed } in &self.spares {
+            let listed = if *listed { " listed" } else { "" };
+            say(format!("spare {node} of {of} at {at}{listed}"));
+        }
         for (node, clock) in &self.clocks {
             say(format!("clock {node} skew {} drift {}", clock.skew_ms, clock.drift_ppm));
         }
         for (node, kind) in &self.actors {
             say(format!("actor {node} {}", kind.name()));
+        }
+        for order in &self.changes {
+            say(order.to_string());
         }
         for line in &self.schedule {
             say(line.to_string());
@@ -121,6 +131,23 @@ impl Plan {
                 let kind = ActorKind::ALL.into_iter().find(|known| known.name() == *kind);
                 self.actors.push((node(who)?, kind.ok_or("no such actor")?));
             }
+            ["spare", who, "of", of, "at", at, listed @ ..] if matches!(listed, [] | ["listed"]) => {
+                let (who, of, at) = (node(who)?, node(of)?, number(at)?);
+                self.spares.push(Spare { node: who, of, at, listed: !listed.is_empty() });
+            }
+            ["at", at, "join", who] => self.order(at, Change::Join(node(who)?))?,
+            ["at", at, "leave", who] => self.order(at, Change::Leave(node(who)?))?,
+            ["at", at, "replace", who, "by", other] => {
+                self.order(at, Change::Replace(node(who)?, node(other)?))?;
+            }
+            ["at", at, "params", "window", window, "view-timeout", base, cap, "batch-txs", txs] => {
+                let tuning = Tuning {
+                    window: number(window)?,
+                    view_timeout_ms: (number(base)?, number(cap)?),
+                    batch_txs_max: number(txs)?,
+                };
+                self.order(at, Change::Params(tuning))?;
+            }
             ["at", at, what @ .., "for", lasts] => {
                 let (at, lasts) = (number(at)?, number(lasts)?);
                 self.schedule.push(Line { at, fault: fault(what)?, lasts });
@@ -135,6 +162,11 @@ impl Plan {
         Ok(())
     }
 
+    fn order(&mut self, at: &str, change: Change) -> Result<(), String> {
+        self.changes.push(Order { at: number(at)?, change });
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.n == 0 || self.n > NODES_MAX / 2 {
             return Err(format!("nodes is {}; 1 to {}", self.n, NODES_MAX / 2));
@@ -142,8 +174,19 @@ impl Plan {
         let mut named: Vec<usize> = self.clocks.iter().map(|(node, _)| *node).collect();
         named.extend(self.actors.iter().map(|(node, _)| *node));
         named.extend(self.schedule.iter().flat_map(|line| line.fault.nodes().iter()));
-        match named.into_iter().find(|node| *node >= self.n) {
-            Some(node) => Err(format!("there is no node {node} among {}", self.n)),
+        let changes = || self.changes.iter().map(|order| order.change);
+        named.extend(changes().filter_map(|change| change.joins()));
+        named.extend(changes().filter_map(|change| change.leaves()));
+        if self.machines() > NODES_MAX || self.changes.len() > CHANGES_MAX {
+            return Err(format!("at most {NODES_MAX} machines and {CHANGES_MAX} changes"));
+        }
+        for (number, spare) in (self.n..).zip(&self.spares) {
+            if spare.node != number || spare.of >= self.machines() {
+                return Err(format!("spare {} is number {number}, of a hospital that there is", spare.node));
+            }
+        }
+        match named.into_iter().find(|node| *node >= self.machines()) {
+            Some(node) => Err(format!("there is no node {node} among {}", self.machines())),
             None => Ok(()),
         }
     }
@@ -189,6 +232,20 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         }
         _ => return Err(format!("{:?} is no fault", words.join(" "))),
     })
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at {} ", self.at)?;
+        match &self.change {
+            Change::Join(node) => write!(f, "join {node}"),
+            Change::Leave(node) => write!(f, "leave {node}"),
+            Change::Replace(node, by) => write!(f, "replace {node} by {by}"),
+            Change::Params(Tuning { window, view_timeout_ms: (base, cap), batch_txs_max }) => {
+                write!(f, "params window {window} view-timeout {base} {cap} batch-txs {batch_txs_max}")
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Line {

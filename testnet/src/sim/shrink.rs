@@ -4,7 +4,7 @@
 //! still breaks the same invariant is kept. Random numbers belong to purposes (`random.rs`), so the rest of the run stays
 //! much as it was.
 
-use super::plan::{Plan, SIZES};
+use super::plan::{Order, Plan, SIZES};
 use super::{Failure, Options, run};
 
 /// The smallest plan found, how it fails, and how many runs it took.
@@ -75,6 +75,18 @@ impl Search<'_> {
     }
 }
 
+/// Without the last spare machine, if no change names it.
+fn without_spare(plan: &mut Plan) {
+    let Some(spare) = plan.spares.last().map(|spare| spare.node) else { return };
+    let names = |order: &Order| [order.change.joins(), order.change.leaves()].contains(&Some(spare));
+    if !plan.changes.iter().any(names) {
+        plan.spares.pop();
+        plan.schedule.retain(|line| !line.fault.nodes().has(spare));
+        plan.actors.retain(|(node, _)| *node != spare);
+        plan.clocks.retain(|(node, _)| *node != spare);
+    }
+}
+
 /// Fewer validators; what names others goes.
 fn fewer(plan: &mut Plan, n: usize) {
     plan.n = n;
@@ -102,7 +114,14 @@ pub fn shrink(plan: &Plan, options: &Options, runs_max: usize) -> Option<Shrunk>
             plan.clocks.remove(at);
         });
     }
-    for n in SIZES.into_iter().filter(|n| *n > 1 && *n < plan.n) {
+    for at in (0..search.best.changes.len()).rev() {
+        search.try_change(|plan| {
+            plan.changes.remove(at);
+        });
+    }
+    while search.try_change(without_spare) {}
+    let numbered = !search.best.spares.is_empty(); // spares come after the validators
+    for n in SIZES.into_iter().filter(|n| *n > 1 && *n < plan.n && !numbered) {
         let mut smaller = search.best.clone();
         fewer(&mut smaller, n);
         if smaller.is_borne() && search.try_change(|plan| *plan = smaller) {

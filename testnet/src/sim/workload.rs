@@ -9,13 +9,14 @@ use epione_types::call::{
 };
 use epione_types::codes::{Action, Category, OrganisationKind, Purpose, Role};
 use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
-use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
-use epione_types::{
-    ChainId, Domain, Epoch, Hash, Params, SignedTx, Signer, TimestampMs, Validator, ValidatorSet,
+use epione_types::id::{
+    GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, ProposalId, RecordId, RequestId,
 };
+use epione_types::{ChainId, Domain, Epoch, Hash, SignedTx, Signer, TimestampMs, Validator, ValidatorSet};
 
 use super::clock::START_MS;
 use super::crypto::Keys;
+use super::plan::Plan;
 use super::random::Rng;
 
 fn hash(name: &str) -> Hash {
@@ -34,33 +35,60 @@ pub fn organisation(hospital: usize) -> OrgId {
     OrgId(id16(&format!("hospital{hospital}")))
 }
 
-/// Name of a validator's voting key.
+/// Name of the key of a hospital's admin.
 #[must_use]
-pub fn validator_key(hospital: usize) -> String {
-    format!("hospital{hospital}.validator")
+pub fn admin_key(hospital: usize) -> String {
+    format!("hospital{hospital}.admin")
 }
 
-/// Genesis of `n` hospitals with a validator each.
+/// Name of a machine's voting key.
 #[must_use]
-pub fn genesis(n: usize, params: Params, keys: &Keys) -> Genesis {
-    let validator = |hospital| Validator {
+pub fn validator_key(node: usize) -> String {
+    format!("hospital{node}.validator")
+}
+
+/// A machine as a validator of a hospital.
+#[must_use]
+pub fn validator(node: usize, hospital: usize, keys: &Keys) -> Validator {
+    Validator {
         organisation: organisation(hospital),
-        public_key: keys.signer(&validator_key(hospital)).public_key(),
-        network_key: keys.signer(&format!("hospital{hospital}.network")).public_key(),
-    };
+        public_key: keys.signer(&validator_key(node)).public_key(),
+        network_key: keys.signer(&format!("hospital{node}.network")).public_key(),
+    }
+}
+
+/// A proposal's name.
+#[must_use]
+pub fn proposal(change: usize, number: u64) -> ProposalId {
+    ProposalId(id16(&format!("proposal {change} {number}")))
+}
+
+/// Genesis of the first validators, of a hospital each, and of all hospitals that there are.
+#[must_use]
+pub fn genesis(plan: &Plan, keys: &Keys) -> Genesis {
+    let (n, params) = (plan.n, plan.params.clone());
+    let mut hospitals: Vec<usize> = (0..plan.machines()).map(|node| plan.hospital(node)).collect();
+    hospitals.sort_unstable();
+    hospitals.dedup();
+    // As many as there may come to be at least.
+    let organisation_signatures = if n < 4 { 1 } else { 2 };
     let founder = |hospital| RegisterOrganisation {
         organisation: organisation(hospital),
         kind: OrganisationKind::Hospital,
-        admins: vec![keys.signer(&format!("hospital{hospital}.admin")).public_key()],
+        admins: vec![keys.signer(&admin_key(hospital)).public_key()],
         admin_threshold: 1,
         break_glass: true,
     };
     Genesis {
         version: GENESIS_VERSION,
         timestamp: TimestampMs(START_MS - 60_000),
-        validators: ValidatorSet { epoch: Epoch::ZERO, validators: (0..n).map(validator).collect(), params },
-        policy: Policy::default(),
-        organisations: (0..n).map(founder).collect(),
+        validators: ValidatorSet {
+            epoch: Epoch::ZERO,
+            validators: (0..n).map(|node| validator(node, node, keys)).collect(),
+            params,
+        },
+        policy: Policy { organisation_signatures, ..Policy::default() },
+        organisations: hospitals.into_iter().map(founder).collect(),
     }
 }
 
@@ -102,7 +130,7 @@ impl Client {
     pub fn next(&mut self, keys: &Keys, random: &mut Rng) -> (Call, Vec<String>) {
         let me = self.number;
         self.steps += 1;
-        let admin = format!("hospital{}.admin", self.hospital);
+        let admin = admin_key(self.hospital);
         match self.steps {
             1 => {
                 let call = Call::RegisterPractitioner(RegisterPractitioner {
@@ -137,7 +165,7 @@ impl Client {
         self.made += 1;
         let patient = PatientId(id16(&format!("custodial {} {}", self.number, self.made)));
         let call = RegisterPatient { patient, key: None, notice_hash: hash("notice") };
-        (Call::RegisterPatient(call), vec![format!("hospital{}.admin", self.hospital)])
+        (Call::RegisterPatient(call), vec![admin_key(self.hospital)])
     }
 
     fn record(&mut self) -> (Call, Vec<String>) {

@@ -5,7 +5,7 @@ use epione_node::mempool;
 use epione_node::mempool::Account;
 use epione_node::ports::{Admitted, Refused};
 use epione_node::validate::parse;
-use epione_types::{SignedTx, TimestampMs};
+use epione_types::{SignedTx, Signer as _, TimestampMs};
 
 use super::{CLIENT_OPEN_MAX, CLIENT_PATIENCE, Cluster, Event, Phase};
 use crate::sim::client::{Answer, Place, Submission};
@@ -43,7 +43,7 @@ impl Cluster<'_> {
         let many = open.len() >= CLIENT_OPEN_MAX;
         let home = self.clients[client].hospital();
         if let Some(number) = overdue {
-            let node = random.index(self.plan.n);
+            let node = random.index(self.plan.machines());
             return self.submit(number, node);
         }
         match random.below(100) {
@@ -51,7 +51,7 @@ impl Cluster<'_> {
             0..8 if made > 0 => {
                 let number = made - 1 - random.below(made.min(100));
                 self.counts.add("resubmitted", 1);
-                self.submit(number, random.index(self.plan.n));
+                self.submit(number, random.index(self.plan.machines()));
             }
             8..11 => {
                 let number = self.make(client, random, true, None);
@@ -67,7 +67,7 @@ impl Cluster<'_> {
                 let number = self.make(client, random, false, None);
                 self.submit(number, home);
                 if roll < 26 {
-                    self.submit(number, random.index(self.plan.n));
+                    self.submit(number, random.index(self.plan.machines()));
                 }
             }
         }
@@ -92,6 +92,23 @@ impl Cluster<'_> {
         forged: bool,
         expires_in: u64,
     ) -> u64 {
+        let patient = signers.first().is_some_and(|sender| sender.starts_with("patient"));
+        let organisation = workload::organisation(self.clients[client].hospital());
+        let person = signers.first().map(|sender| self.keys.signer(sender).public_key());
+        let person = person.and_then(|key| key.0.first_chunk().copied());
+        let client = person.filter(|_| patient).map_or_else(|| organisation.into(), mempool::Client::Person);
+        self.make_for(client, call, signers, forged, expires_in)
+    }
+
+    /// A transaction in this client's share.
+    pub(super) fn make_for(
+        &mut self,
+        client: mempool::Client,
+        call: epione_types::call::Call,
+        signers: &[String],
+        forged: bool,
+        expires_in: u64,
+    ) -> u64 {
         let clock = NodeClock::default().wall_ms(self.queue.now());
         let expires_at = TimestampMs(clock + expires_in);
         let request = self.oracle.all().len() as u64;
@@ -103,10 +120,6 @@ impl Cluster<'_> {
             }
             self.counts.add("forged", 1);
         }
-        let patient = signers.first().is_some_and(|sender| sender.starts_with("patient"));
-        let organisation = workload::organisation(self.clients[client].hospital());
-        let person = tx.signatures.first().and_then(|one| one.public_key.0.first_chunk().copied());
-        let client = person.filter(|_| patient).map_or_else(|| organisation.into(), mempool::Client::Person);
         let account = Account::Client(client);
         let id = tx.id();
         self.oracle.made(Submission {

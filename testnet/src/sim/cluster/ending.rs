@@ -9,7 +9,7 @@ use super::{Body, Cluster, Event, LOOK_EVERY, PROBED_EVERY, Phase};
 use crate::sim::client::{Place, Submission};
 use crate::sim::clock::MS;
 use crate::sim::disk::End;
-use crate::sim::plan::Nodes;
+use crate::sim::plan::{Change, Nodes};
 use crate::sim::workload::Client;
 
 impl Cluster<'_> {
@@ -17,7 +17,9 @@ impl Cluster<'_> {
         let now = self.queue.now();
         match self.phase {
             Phase::One => {
-                let enough = self.certified.0 >= self.plan.heights && now >= self.calm_at;
+                let enough = self.certified.0 >= self.plan.heights
+                    && now >= self.calm_at
+                    && self.operators.iter().all(|one| one.is_over());
                 if enough || now >= self.plan.limit_ms * MS {
                     self.heal();
                 }
@@ -58,13 +60,29 @@ impl Cluster<'_> {
             }
         }
         self.connect_all(now);
-        let patience = 30_000 + 20 * self.plan.params.view_timeout_max_ms;
+        let caps = self.plan.changes.iter().filter_map(|order| match order.change {
+            Change::Params(tuning) => Some(tuning.view_timeout_ms.1),
+            Change::Join(_) | Change::Leave(_) | Change::Replace(..) => None,
+        });
+        let cap = caps.chain([self.plan.params.view_timeout_max_ms]).max().unwrap_or_default();
+        let patience = 30_000 + 20 * cap;
         self.phase = Phase::Two { until: now + patience * MS };
     }
 
-    /// The honest validators whose log is whole.
+    /// The honest machines whose log is whole, and which somebody is linked to: one that left two epochs ago is only where
+    /// it is listed (decision 3).
     pub(super) fn good(&self) -> impl Iterator<Item = (usize, &Body)> {
-        self.bodies.iter().enumerate().filter(|(_, one)| self.plan.actor(one.who).is_none() && !one.lost)
+        let members = self.validators();
+        self.bodies.iter().enumerate().filter(move |(_, one)| {
+            let linked = members.has(one.who) || self.plan.is_listed(one.who);
+            self.plan.actor(one.who).is_none() && !one.lost && linked
+        })
+    }
+
+    /// The validators of the last epoch that is decided.
+    pub(super) fn validators(&self) -> Nodes {
+        let roll = self.roll.borrow();
+        roll.members(&roll.last().set)
     }
 
     /// What phase two still waits for.
@@ -92,7 +110,9 @@ impl Cluster<'_> {
             }
         }
         // What only a node took that has lost its log since is lost with it.
-        let good: Nodes = self.good().map(|(_, one)| one.who).collect();
+        // One that has left can propose nothing and forward nothing any more: its clients turn to others.
+        let members = self.validators();
+        let good: Nodes = self.good().map(|(_, one)| one.who).filter(|who| members.has(*who)).collect();
         let open = |one: &&Submission| one.taken.0 & good.0 != 0 && !self.oracle.is_over(one);
         if let Some(open) = self.oracle.all().iter().find(open) {
             return Some(format!(
@@ -110,6 +130,10 @@ impl Cluster<'_> {
             })
             .collect();
         let top = heads.values().map(|(head, _)| *head).max()?;
+        let (epoch, begin) = (self.roll.borrow().last().set.epoch, self.roll.borrow().last().begin);
+        if top < begin || self.begun < epoch {
+            return Some(format!("epoch {epoch} is decided and has not begun: {}", self.states()));
+        }
         let behind = heads.iter().find(|(_, (head, certified))| *head != top || *certified != top);
         behind.map(|(who, (head, certified))| {
             format!("node {who} is at height {head}, certified {certified}, of {top}: {}", self.states())
@@ -125,9 +149,15 @@ impl Cluster<'_> {
         self.good().filter_map(state).collect::<Vec<_>>().join("; ")
     }
 
-    /// A transaction at each good node, which must commit.
+    /// The good nodes that take transactions.
+    fn doors(&self) -> Vec<usize> {
+        let members = self.validators();
+        self.good().map(|(_, one)| one.who).filter(|who| members.has(*who)).collect()
+    }
+
+    /// A transaction at each good validator, which must commit.
     pub(super) fn probe(&mut self) {
-        let nodes: Vec<usize> = self.good().map(|(_, one)| one.who).collect();
+        let nodes = self.doors();
         for node in nodes {
             let mut client = Client::new(1_000 + node + self.plan.n * 1_000, self.plan.n, 1);
             let (call, signers) = client.custodial();
@@ -138,9 +168,9 @@ impl Cluster<'_> {
     }
 
     pub(super) fn probe_again(&mut self) {
-        let nodes: Vec<usize> = self.good().map(|(_, one)| one.who).collect();
+        let nodes = self.doors();
         let probes: Vec<u64> = self.probes.clone();
-        for (number, node) in probes.into_iter().zip(nodes) {
+        for (number, node) in probes.into_iter().zip(nodes.into_iter().cycle()) {
             let id = self.oracle.one(number).id;
             if self.oracle.place(&id).is_none() {
                 self.submit(number, node);
@@ -153,6 +183,7 @@ impl Cluster<'_> {
         let mut first: Option<(usize, Vec<Row>)> = None;
         for (_, one) in self.good() {
             let (Some(process), who) = (&one.process, one.who) else { continue };
+            self.checks.walk(&process.chain).map_err(|text| format!("node {who}: {text}"))?;
             for (id, place) in self.oracle.truths() {
                 let found = process.chain.receipt(*id).map_err(|error| format!("node {who}: {error}"))?;
                 if found.as_ref().map(Place::of) != Some(*place) {

@@ -17,6 +17,9 @@ impl Cluster<'_> {
         let until = now + one.lasts * MS;
         self.trace.note(now, 15, usize::MAX, line as u64, &[], || format!("fault: {one}"));
         self.counts.add(&format!("fault {}", one.fault.kind()), 1);
+        if one.fault.nodes().iter().any(|node| self.follows(node)) {
+            self.counts.add("fault observer", 1);
+        }
         self.queue.at(until, Event::Over(line));
         match &one.fault {
             Fault::Partition(_)
@@ -93,7 +96,7 @@ impl Cluster<'_> {
     }
 
     pub(super) fn connect_all(&mut self, now: Micros) {
-        for a in 0..self.plan.n {
+        for a in 0..self.plan.machines() {
             for b in 0..a {
                 self.connect_pair(a, b, now);
             }

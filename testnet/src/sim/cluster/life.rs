@@ -36,7 +36,7 @@ impl Cluster<'_> {
                 let tick = Rng::new(self.plan.seed, Purpose::Tick, &[body as u64, number])
                     .below(self.plan.tick_ms * MS);
                 self.queue.at(now + tick, Event::Tick { body, life: number });
-                for other in 0..self.plan.n {
+                for other in 0..self.plan.machines() {
                     if other != node {
                         self.connect_pair(node, other, now);
                     }
@@ -68,9 +68,10 @@ impl Cluster<'_> {
 
     /// Both of a pair notice that they can speak.
     pub(super) fn connect_pair(&mut self, a: usize, b: usize, from: Micros) {
-        if self.net.is_cut(from, a, b) || self.net.is_cut(from, b, a) {
+        if self.net.is_cut(from, a, b) || self.net.is_cut(from, b, a) || !self.are_linked(a, b) {
             return;
         }
+        let from = from.max(self.net.link(a, b).1);
         let random = &mut Rng::new(self.plan.seed, Purpose::Link, &[u64::MAX, a as u64, b as u64, from]);
         for (me, peer) in [(a, b), (b, a)] {
             let at = from + self.net.way(random);

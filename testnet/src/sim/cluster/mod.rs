@@ -9,17 +9,24 @@ mod clients;
 mod ending;
 mod faults;
 mod life;
+mod links;
+mod operators;
 mod players;
 mod turns;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use epione_ledger::wal::WalConfig;
 use epione_node::driver::{Input, Settings};
 use epione_node::mempool::Limits;
-use epione_node::network::Class;
+use epione_node::network::{Class, Peer, PeerIndex};
 use epione_node::ports::Lane;
 use epione_node::start;
-use epione_types::{Height, TimestampMs, ValidatorIndex};
+use epione_types::{Epoch, Height, TimestampMs, ValidatorSet};
+use operators::Operator;
 
 use super::actors::Actor;
 use super::client::Oracle;
@@ -32,6 +39,7 @@ use super::net::Net;
 use super::node::{Busy, Common, Process};
 use super::plan::Plan;
 use super::random::{Purpose, Rng};
+use super::roll::{Roll, SharedRoll};
 use super::trace::{Trace, describe};
 use super::workload::{self, Client};
 use super::{Class as FailureClass, Failure, Options};
@@ -53,8 +61,9 @@ const LOOK_EVERY: Micros = 50 * MS;
 
 #[derive(Debug)]
 enum Event {
-    Frame { body: usize, life: u64, from: usize, class: Class, bytes: Bytes },
+    Frame { body: usize, life: u64, from: usize, link: u64, class: Class, bytes: Bytes },
     Connected { body: usize, life: u64, peer: usize },
+    Disconnected { body: usize, life: u64, peer: usize },
     Turn { body: usize, life: u64 },
     Tick { body: usize, life: u64 },
     Work { body: usize, life: u64, lane: Lane },
@@ -63,6 +72,7 @@ enum Event {
     Over(usize),
     Actor(usize),
     Client(usize),
+    Operator(usize),
     Look,
 }
 
@@ -90,6 +100,12 @@ struct Body {
     disk_fault: bool,
     /// Its log is damaged: it never votes again.
     lost: bool,
+    /// The epoch it is in, as its process said last.
+    set: ValidatorSet,
+    /// Which machine has which number with it.
+    peers: BTreeMap<usize, usize>,
+    /// It has executed a block as one that follows.
+    followed: bool,
     turns: u64,
 }
 
@@ -124,6 +140,10 @@ pub struct Cluster<'a> {
     bodies: Vec<Body>,
     players: Vec<Player>,
     clients: Vec<Client>,
+    operators: Vec<Operator>,
+    roll: SharedRoll,
+    /// The highest epoch that an honest node has begun.
+    begun: Epoch,
     oracle: Oracle,
     checks: Invariants,
     counts: Counts,
@@ -142,19 +162,30 @@ impl<'a> Cluster<'a> {
     #[must_use]
     pub fn new(plan: &'a Plan, options: &'a Options) -> Self {
         let keys = Keys::new(plan.scheme, plan.seed);
-        let genesis = workload::genesis(plan.n, plan.params.clone(), &keys);
+        let genesis = workload::genesis(plan, &keys);
         let chain = genesis.chain_id();
-        let signers = (0..plan.n).map(|node| keys.signer(&workload::validator_key(node))).collect();
+        let machines = || {
+            (0..plan.machines()).map(|node| workload::validator(node, plan.hospital(node), &keys)).enumerate()
+        };
+        let signers = (0..plan.machines()).map(|node| keys.signer(&workload::validator_key(node))).collect();
+        let voting_keys = machines().map(|(_, one)| one.public_key).collect();
+        let roll = Rc::new(RefCell::new(Roll::new(voting_keys, genesis.validators.clone())));
+        let listed = machines().filter(|(node, _)| plan.is_listed(*node));
+        let listed =
+            listed.map(|(_, one)| Peer { index: PeerIndex(0), key: one.network_key.0, address: None });
         let pool = Limits { txs_max: plan.pool_txs, ..Limits::default() };
         let common = Common {
             origin: start::origin(&genesis),
             verifier: keys.verifier(),
             signers,
+            network_keys: machines().map(|(_, one)| one.network_key).collect(),
+            listed: listed.collect(),
+            roll: roll.clone(),
             settings: Settings { pool, log_bytes_max: plan.trim_bytes },
             wal: WalConfig { segment_bytes: plan.segment_bytes, append_bytes_max: 64 << 20 },
             genesis,
         };
-        let checks = Invariants::new(chain, &common.genesis.validators, common.verifier);
+        let checks = Invariants::new(chain, &roll, common.verifier);
         let mut cluster = Self {
             plan,
             options,
@@ -166,6 +197,9 @@ impl<'a> Cluster<'a> {
             clients: (0..plan.clients.max(1))
                 .map(|at| Client::new(at, plan.n, plan.clients.max(1)))
                 .collect(),
+            operators: (0..plan.changes.len()).map(|_| Operator::default()).collect(),
+            roll,
+            begun: Epoch::ZERO,
             oracle: Oracle::default(),
             checks,
             counts: Counts::default(),
@@ -190,7 +224,7 @@ impl<'a> Cluster<'a> {
         let bodies =
             |who| self.players.iter().find(|player| player.who == who).map_or(1, |one| one.actor.bodies());
         let all: Vec<(usize, usize)> =
-            (0..plan.n).flat_map(|who| (0..bodies(who)).map(move |copy| (who, copy))).collect();
+            (0..plan.machines()).flat_map(|who| (0..bodies(who)).map(move |copy| (who, copy))).collect();
         for (who, copy) in all {
             let clock = plan.clocks.iter().find(|(node, _)| *node == who).map(|(_, clock)| *clock);
             self.bodies.push(Body {
@@ -210,18 +244,26 @@ impl<'a> Cluster<'a> {
                 next_sentence: None,
                 disk_fault: false,
                 lost: false,
+                set: self.common.genesis.validators.clone(),
+                peers: BTreeMap::new(),
+                followed: false,
                 turns: 0,
             });
         }
         for body in 0..self.bodies.len() {
+            let who = self.bodies[body].who;
+            let begins = plan.spares.iter().find(|spare| spare.node == who).map_or(0, |spare| spare.at);
             let at = Rng::new(plan.seed, Purpose::Tick, &[body as u64]).below(50 * MS);
-            self.queue.at(at, Event::Start { body, life: 0 });
+            self.queue.at(begins * MS + at, Event::Start { body, life: 0 });
         }
         for player in 0..self.players.len() {
             self.queue.at(plan.tick_ms * MS, Event::Actor(player));
         }
         for client in 0..self.clients.len() {
             self.queue.at(100 * MS + plan.load_every * client as u64, Event::Client(client));
+        }
+        for (operator, order) in plan.changes.iter().enumerate() {
+            self.queue.at(order.at * MS, Event::Operator(operator));
         }
         for (line, one) in plan.schedule.iter().enumerate() {
             self.queue.at(one.at * MS, Event::Begin(line));
@@ -289,16 +331,24 @@ impl<'a> Cluster<'a> {
     fn handle(&mut self, event: Event) {
         let now = self.queue.now();
         match event {
-            Event::Frame { body, life, from, class, bytes } => {
-                if self.bodies[body].life == life && self.bodies[body].process.is_some() {
+            Event::Frame { body, life, from, link, class, bytes } => {
+                if self.lives(body, life) && self.net.link(from, self.bodies[body].who).0 == link {
                     self.arrives(body, from, class, bytes);
                 }
             }
             Event::Connected { body, life, peer } => {
-                if self.lives(body, life) {
+                if self.lives(body, life)
+                    && let Some(number) = self.number(body, peer)
+                {
                     self.trace.note(now, 2, body, peer as u64, &[], || format!("connected to {peer}"));
-                    let peer = ValidatorIndex(u16::try_from(peer).unwrap_or(u16::MAX));
-                    self.input(body, Input::Connected(peer));
+                    self.input(body, Input::Connected(number));
+                }
+            }
+            Event::Disconnected { body, life, peer } => {
+                if self.lives(body, life)
+                    && let Some(number) = self.number(body, peer)
+                {
+                    self.input(body, Input::Disconnected(number));
                 }
             }
             Event::Tick { body, life } => {
@@ -334,6 +384,7 @@ impl<'a> Cluster<'a> {
             Event::Over(line) => self.over(line),
             Event::Actor(player) => self.actor_tick(player),
             Event::Client(client) => self.client(client),
+            Event::Operator(operator) => self.operator(operator),
             Event::Look => {
                 self.queue.at(now + LOOK_EVERY, Event::Look);
                 self.look();
@@ -365,18 +416,19 @@ impl<'a> Cluster<'a> {
 
     fn arrives(&mut self, body: usize, from: usize, class: Class, bytes: Bytes) {
         let now = self.queue.now();
+        let Some(number) = self.number(body, from) else { return };
         self.trace
             .note(now, 1, body, from as u64, &[class as u8], || format!("<- {from}  {}", describe(&bytes)));
         let who = self.bodies[body].who;
         if let Some(at) = self.players.iter().position(|player| player.who == who) {
             let copy = self.bodies[body].copy;
-            let passes = self.play(at, |actor, stage| actor.inbound(stage, copy, from, class, &bytes));
+            let peer = number.get();
+            let passes = self.play(at, body, |actor, stage| actor.inbound(stage, copy, peer, class, &bytes));
             if !passes {
                 return;
             }
         }
-        let from = ValidatorIndex(u16::try_from(from).unwrap_or(u16::MAX));
-        self.input(body, Input::Frame { from, class, bytes });
+        self.input(body, Input::Frame { from: number, class, bytes });
     }
 
     fn wall(&self, body: usize) -> TimestampMs {

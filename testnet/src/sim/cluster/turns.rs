@@ -4,6 +4,7 @@ use bytes::Bytes;
 use epione_node::network::Class;
 use epione_node::ports::{Job, Lane};
 use epione_node::wire::Frame;
+use epione_types::Signer as _;
 
 use super::{Cluster, Event, MEASURED_EVERY, PENALTY, TURN};
 use crate::sim::clock::Micros;
@@ -91,7 +92,9 @@ impl Cluster<'_> {
                 }
             }
             Said::Frame(to, class, bytes) => self.frame(body, to, class, bytes, leaves),
-            Said::Disconnect(peer, why) => {
+            Said::Roster(set, peers) => self.roster(body, *set, &peers),
+            Said::Disconnect(number, why) => {
+                let Some(peer) = self.bodies[body].peers.get(&number).copied() else { return };
                 self.trace.note(now, 6, body, peer as u64, &[], || format!("shuts out {peer}: {why}"));
                 self.counts.add("shut out", 1);
                 if honest && self.plan.actor(peer).is_none() {
@@ -134,26 +137,25 @@ impl Cluster<'_> {
             self.counts.add("blocks fetched", 1);
         }
         let player = self.players.iter().position(|player| player.who == node);
-        let receivers = match to {
-            Some(to) => to..to + 1,
-            None => 0..self.plan.n,
-        };
-        for to in receivers.filter(|to| *to != node && *to < self.plan.n) {
+        let peers = self.bodies[body].peers.iter().map(|(number, node)| (*number, *node));
+        let receivers: Vec<_> = peers.filter(|(number, _)| to.is_none_or(|to| to == *number)).collect();
+        for (to, other) in receivers {
             match player {
                 Some(at) => {
                     let bytes = bytes.clone();
-                    self.play(at, |actor, stage| actor.outbound(stage, copy, to, class, bytes));
+                    self.play(at, body, |actor, stage| actor.outbound(stage, copy, to, class, bytes));
                 }
-                None => self.leaves(node, to, class, bytes.clone(), leaves),
+                None => self.leaves(node, other, class, bytes.clone(), leaves),
             }
         }
     }
 
     /// A frame leaves a validator.
     pub(super) fn leaves(&mut self, from: usize, to: usize, class: Class, bytes: Bytes, at: Micros) {
+        let (link, _) = self.net.link(from, to);
         for arrival in self.net.send(at, from, to, class).into_iter().flatten() {
             for (body, one) in self.bodies.iter().enumerate().filter(|(_, one)| one.who == to) {
-                let event = Event::Frame { body, life: one.life, from, class, bytes: bytes.clone() };
+                let event = Event::Frame { body, life: one.life, from, link, class, bytes: bytes.clone() };
                 self.queue.at(arrival, event);
             }
         }
@@ -220,6 +222,12 @@ impl Cluster<'_> {
                 format!("executes h{height}, {} transactions", executed.payload.batch().txs().len())
             });
             if honest && height > executed.before {
+                let one = &mut self.bodies[body];
+                let follows = one.set.index_of(&self.common.signers[node].public_key()).is_none();
+                if follows && !one.followed {
+                    one.followed = true;
+                    self.counts.add("observers", 1);
+                }
                 let receipts = self.bodies[body].process.as_ref().map(|one| one.chain.receipts(height));
                 let receipts = receipts.and_then(Result::ok).flatten().unwrap_or_default();
                 if self.checks.executed(node, executed, &receipts) {
@@ -243,13 +251,16 @@ impl Cluster<'_> {
                 self.checks.certified(node, certificate);
             }
         }
-        if let Some(against) = done.evidence {
-            self.trace.note(now, 10, body, against as u64, &[], || format!("keeps proof against {against}"));
+        if let Some((epoch, place)) = done.evidence {
+            let against = self.roll.borrow().node(epoch, place);
+            self.trace.note(now, 10, body, place.get() as u64, &[], || {
+                format!("keeps proof against {place} of epoch {epoch}")
+            });
             self.counts.add("evidence", 1);
-            if honest && self.plan.actor(against).is_none() {
+            if honest && against.is_none_or(|against| self.plan.actor(against).is_none()) {
                 self.checks.breaks(
                     "no false evidence",
-                    format!("node {node} holds proof against honest node {against}"),
+                    format!("node {node} holds proof against honest node {against:?}"),
                 );
             }
         }

@@ -8,17 +8,17 @@ use crate::sim::facts::{Fact, Statement};
 /// What each node has on disk.
 #[derive(Debug, Default)]
 pub(super) struct DurableFirst {
-    durable: BTreeSet<(usize, Statement, u64, u64)>,
+    durable: BTreeSet<(usize, Statement, u64, u64, u64)>,
 }
 
 impl DurableFirst {
     /// True if it is new.
     pub(super) fn durable(&mut self, node: usize, fact: &Fact) -> bool {
-        self.durable.insert((node, fact.statement, fact.view, fact.height))
+        self.durable.insert(key(node, fact))
     }
 
     pub(super) fn sent(&self, node: usize, fact: &Fact) -> Check {
-        if self.durable.contains(&(node, fact.statement, fact.view, fact.height)) {
+        if self.durable.contains(&key(node, fact)) {
             return Ok(());
         }
         let Fact { statement, view, height, .. } = fact;
@@ -26,4 +26,8 @@ impl DurableFirst {
             "node {node} sent {statement:?} of view {view}, height {height}, which is not in its log"
         ))
     }
+}
+
+const fn key(node: usize, fact: &Fact) -> (usize, Statement, u64, u64, u64) {
+    (node, fact.statement, fact.epoch.0, fact.view, fact.height)
 }

@@ -4,32 +4,19 @@ use epione_types::ValidatorSet;
 
 use super::Check;
 
-/// The bounds.
-#[derive(Debug)]
-pub(super) struct Memory {
-    bytes: usize,
-    entries: usize,
-}
-
-impl Memory {
-    pub(super) fn new(set: &ValidatorSet) -> Self {
-        let (n, window) = (set.len(), usize::try_from(set.params.window).unwrap_or(64));
-        // Heights (low, low+2W], and one above for each of a few certificates; three views of each (R2, R28).
-        let slots = 2 * window + 2;
-        let (views, kinds) = (3, 2);
-        let entries = slots * (n + views * kinds * n) + 2 * n;
-        // A proposal for each view of a slot, and what was ordered there.
-        let bytes = slots * (views + 1) * set.params.batch_bytes_max as usize;
-        Self { bytes, entries }
+/// Of an epoch's set.
+pub(super) fn keeps(node: usize, set: &ValidatorSet, (bytes, entries): (usize, usize)) -> Check {
+    let (n, window) = (set.len(), usize::try_from(set.params.window).unwrap_or(64));
+    // Heights (low, low+2W], and one above for each of a few certificates; three views of each (R2, R28).
+    let slots = 2 * window + 2;
+    let (views, kinds) = (3, 2);
+    let entries_max = slots * (n + views * kinds * n) + 2 * n;
+    // A proposal for each view of a slot, and what was ordered there.
+    let bytes_max = slots * (views + 1) * set.params.batch_bytes_max as usize;
+    if bytes <= bytes_max && entries <= entries_max {
+        return Ok(());
     }
-
-    pub(super) fn keeps(&self, node: usize, (bytes, entries): (usize, usize)) -> Check {
-        if bytes <= self.bytes && entries <= self.entries {
-            return Ok(());
-        }
-        Err(format!(
-            "node {node} keeps {bytes} bytes of batches and {entries} votes; at most {} and {} are needed",
-            self.bytes, self.entries
-        ))
-    }
+    Err(format!(
+        "node {node} keeps {bytes} bytes of batches and {entries} votes; at most {bytes_max} and {entries_max} are needed"
+    ))
 }

@@ -9,6 +9,7 @@ mod certificates;
 mod chain_links;
 mod closed_heights;
 mod durable_first;
+mod light_client;
 mod memory;
 mod monotone;
 mod new_views;
@@ -21,11 +22,13 @@ mod views;
 mod votes_in_place;
 
 use epione_consensus::{Message, Replica};
-use epione_types::{Certificate, ChainId, Receipt, TimestampMs, ValidatorSet};
+use epione_ledger::chain::Chain;
+use epione_types::{Certificate, ChainId, Height, Receipt, TimestampMs};
 
 use super::crypto::SimVerifier;
-use super::facts::{Fact, Proof};
+use super::facts::{Fact, Me, Proof};
 use super::node::Executed;
+use super::roll::SharedRoll;
 
 /// Holds, or why not.
 pub type Check = Result<(), String>;
@@ -48,7 +51,7 @@ pub struct Invariants {
     chain_links: chain_links::ChainLinks,
     closed_heights: closed_heights::ClosedHeights,
     durable_first: durable_first::DurableFirst,
-    memory: memory::Memory,
+    light_client: light_client::LightClient,
     monotone: monotone::Monotone,
     new_views: new_views::NewViews,
     one_vote: one_vote::OneVote,
@@ -58,30 +61,33 @@ pub struct Invariants {
     time: time::Time,
     views: views::Views,
     votes_in_place: votes_in_place::VotesInPlace,
+    roll: SharedRoll,
     broken: Option<Broken>,
 }
 
 impl Invariants {
     /// For a run of this chain.
     #[must_use]
-    pub fn new(chain: ChainId, set: &ValidatorSet, verifier: SimVerifier) -> Self {
+    pub fn new(chain: ChainId, roll: &SharedRoll, verifier: SimVerifier) -> Self {
+        let first = roll.borrow().last().set.clone();
         Self {
             agreement: agreement::Agreement::default(),
             applied_once: applied_once::AppliedOnce::default(),
-            certificates: certificates::Certificates::new(chain, set.clone(), verifier),
+            certificates: certificates::Certificates::new(chain, roll.clone(), verifier),
             chain_links: chain_links::ChainLinks::new(chain),
             closed_heights: closed_heights::ClosedHeights::default(),
             durable_first: durable_first::DurableFirst::default(),
-            memory: memory::Memory::new(set),
+            light_client: light_client::LightClient::new(chain, first.clone(), verifier),
             monotone: monotone::Monotone::default(),
             new_views: new_views::NewViews::default(),
             one_vote: one_vote::OneVote::default(),
             permits: permits::Permits::default(),
             signatures: signatures::Signatures::new(verifier),
             state_roots: state_roots::StateRoots::default(),
-            time: time::Time::new(set.params.max_clock_skew_ms),
+            time: time::Time::new(first.params.max_clock_skew_ms),
             views: views::Views::default(),
-            votes_in_place: votes_in_place::VotesInPlace::new(set.params.window),
+            votes_in_place: votes_in_place::VotesInPlace::default(),
+            roll: roll.clone(),
             broken: None,
         }
     }
@@ -123,9 +129,10 @@ impl Invariants {
         let check = match proof {
             Proof::Prepared(prepared) => self.certificates.prepared(prepared),
             Proof::NewView(new_view) => {
-                let base = new_view.body.base(epione_types::Height::ZERO).0;
-                self.closed_heights.entered(node, new_view.body.view.0, base);
-                let check = self.new_views.entered(node, new_view);
+                let (epoch, view) = (new_view.body.epoch, new_view.body.view.0);
+                let begin = self.roll.borrow().era(epoch).map_or(Height::ZERO, |era| era.begin);
+                self.closed_heights.entered(node, epoch, view, new_view.body.base(begin).0);
+                let check = self.new_views.entered(node, begin, new_view);
                 self.need("new views", check);
                 self.certificates.new_view(new_view)
             }
@@ -140,14 +147,16 @@ impl Invariants {
 
     /// A node sends a message.
     pub fn sent(&mut self, node: usize, message: &Message) {
-        for fact in Fact::of_message(node, message) {
+        let roll = self.roll.clone();
+        let me = Me { roll: &roll.borrow(), node };
+        for fact in Fact::of_message(me, message) {
             let check = self.one_vote.says(node, &fact);
             self.need("one vote", check);
             let check = self.durable_first.sent(node, &fact);
             self.need("durable first", check);
         }
         match message {
-            Message::Status(status) if status.from.get() == node => {
+            Message::Status(status) if me.is(status.body.epoch, status.from) => {
                 let check = self.monotone.status(node, &status.body);
                 self.need("monotone", check);
             }
@@ -156,7 +165,7 @@ impl Invariants {
                 let check = self.certificates.commits(commits).map_err(|text| format!("node {node}: {text}"));
                 self.need("certificates", check);
             }
-            Message::ViewChange(change) if change.from.get() == node => {
+            Message::ViewChange(change) if me.is(change.body.epoch, change.from) => {
                 let check = self.certificates.view_change(&change.body);
                 self.need("certificates", check.map_err(|text| format!("node {node}: {text}")));
             }
@@ -170,6 +179,16 @@ impl Invariants {
         self.need("certificates", check.map_err(|text| format!("node {node}: {text}")));
         let check = self.agreement.certified(node, certificate);
         self.need("agreement", check);
+        let check = self.light_client.certified(&self.roll.borrow(), certificate);
+        self.need("light client", check.map_err(|text| format!("node {node}: {text}")));
+    }
+
+    /// What a node shows one who holds the genesis alone, at the end.
+    ///
+    /// # Errors
+    /// Its certificates do not lead to its head.
+    pub fn walk(&self, chain: &Chain) -> Check {
+        self.light_client.walk(chain)
     }
 
     /// A node executed a block. True if it is the first to.
@@ -183,6 +202,9 @@ impl Invariants {
         let check = self.agreement.executed(node, header.height, header.hash());
         self.need("agreement", check);
         if first {
+            let check = self.roll.borrow_mut().executed(header, &executed.payload, receipts);
+            self.need("epochs", check);
+            self.light_client.executed(header);
             let check = self.chain_links.executed(header, &executed.payload, receipts);
             self.need("chain links", check);
             let check = self.signatures.committed(header.height, &executed.payload);
@@ -201,7 +223,7 @@ impl Invariants {
     }
 
     /// A node begins again, with this height in its store and these facts in its log.
-    pub fn started(&mut self, node: usize, height: epione_types::Height, facts: &[Fact]) {
+    pub fn started(&mut self, node: usize, height: Height, facts: &[Fact]) {
         self.applied_once.started(node, height);
         facts.iter().for_each(|fact| self.holds(node, fact));
     }
@@ -211,14 +233,17 @@ impl Invariants {
         let check = self.one_vote.says(node, fact);
         self.need("one vote", check);
         if self.durable_first.durable(node, fact) {
-            let check = self.votes_in_place.says(node, fact);
+            let check = self.votes_in_place.says(&self.roll.borrow(), node, fact);
             self.need("votes in place", check);
         }
     }
 
     /// What a node's replica keeps.
     pub fn keeps(&mut self, node: usize, replica: &Replica) {
-        let check = self.memory.keeps(node, replica.memory());
+        let roll = self.roll.borrow();
+        let era = roll.era(replica.config().set.epoch);
+        let check = era.map_or(Ok(()), |era| memory::keeps(node, &era.set, replica.memory()));
+        drop(roll);
         self.need("memory", check);
     }
 }

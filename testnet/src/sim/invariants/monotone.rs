@@ -1,8 +1,9 @@
-//! Views asked for and entered never decrease over restarts; low and delivered never while a process lives.
+//! Views of an epoch asked for and entered never decrease over restarts; low and delivered never while a process lives.
 
 use std::collections::BTreeMap;
 
 use epione_consensus::Status;
+use epione_types::Epoch;
 
 use super::Check;
 use crate::sim::facts::{Fact, Statement};
@@ -10,10 +11,10 @@ use crate::sim::facts::{Fact, Statement};
 /// The highest of each.
 #[derive(Debug, Default)]
 pub(super) struct Monotone {
-    asked: BTreeMap<usize, u64>,
+    asked: BTreeMap<(usize, Epoch), u64>,
     /// The same, as told to others: what was decided before a record may leave after it.
-    told: BTreeMap<usize, u64>,
-    view: BTreeMap<usize, u64>,
+    told: BTreeMap<(usize, Epoch), u64>,
+    view: BTreeMap<(usize, Epoch), u64>,
     /// Low and delivered of the living.
     heights: BTreeMap<usize, (u64, u64)>,
 }
@@ -21,7 +22,7 @@ pub(super) struct Monotone {
 impl Monotone {
     pub(super) fn durable(&mut self, node: usize, fact: &Fact) -> Check {
         if fact.statement == Statement::ViewChange {
-            let asked = self.asked.entry(node).or_default();
+            let asked = self.asked.entry((node, fact.epoch)).or_default();
             // A log that begins anew repeats the last one.
             if fact.view < *asked {
                 return Err(format!("node {node} asked for view {} after view {asked}", fact.view));
@@ -39,10 +40,11 @@ impl Monotone {
                 Err(format!("node {node}: {what} fell from {before} to {now}"))
             }
         };
-        let view = self.view.entry(node).or_default();
+        let place = (node, status.epoch);
+        let view = self.view.entry(place).or_default();
         need("the view entered", *view, status.view.0)?;
         *view = status.view.0;
-        let asked = self.told.entry(node).or_default();
+        let asked = self.told.entry(place).or_default();
         need("the view asked for", *asked, status.asked.0)?;
         *asked = status.asked.0;
         let (low, delivered) = self.heights.entry(node).or_default();
@@ -55,8 +57,9 @@ impl Monotone {
     /// A process that begins knows all that its log says.
     pub(super) fn ended(&mut self, node: usize) {
         self.heights.remove(&node);
-        let asked = self.asked.get(&node).copied().unwrap_or(0);
-        let told = self.told.entry(node).or_default();
-        *told = asked.max(*told);
+        for ((_, epoch), asked) in self.asked.range((node, Epoch::ZERO)..=(node, Epoch(u64::MAX))) {
+            let told = self.told.entry((node, *epoch)).or_default();
+            *told = (*asked).max(*told);
+        }
     }
 }

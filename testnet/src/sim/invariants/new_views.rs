@@ -4,35 +4,36 @@
 use std::collections::BTreeMap;
 
 use epione_consensus::{NewView, Signed};
-use epione_types::{Batch, Hash, Height, View};
+use epione_types::{Batch, Epoch, Hash, Height, View};
 
 use super::Check;
 
 /// The list with which each node entered a view.
 #[derive(Debug, Default)]
 pub(super) struct NewViews {
-    entered: BTreeMap<(usize, View), BTreeMap<Height, Hash>>,
+    entered: BTreeMap<(usize, Epoch, View), BTreeMap<Height, Hash>>,
 }
 
 impl NewViews {
-    pub(super) fn entered(&mut self, node: usize, new_view: &Signed<NewView>) -> Check {
+    /// `begin` is the last height before the epoch.
+    pub(super) fn entered(&mut self, node: usize, begin: Height, new_view: &Signed<NewView>) -> Check {
         let body = &new_view.body;
         let list: BTreeMap<Height, Hash> =
             body.pre_prepares.iter().map(|vote| (vote.vote.height, vote.vote.digest)).collect();
-        if list != follows(body) {
+        if list != follows(begin, body) {
             return Err(format!("node {node} enters view {} with another list than follows", body.view));
         }
         // A log that begins anew repeats the last one.
-        if *self.entered.entry((node, body.view)).or_insert_with(|| list.clone()) != list {
+        if *self.entered.entry((node, body.epoch, body.view)).or_insert_with(|| list.clone()) != list {
             return Err(format!("node {node} enters view {} twice, with two lists", body.view));
         }
         Ok(())
     }
 }
 
-fn follows(body: &NewView) -> BTreeMap<Height, Hash> {
+fn follows(begin: Height, body: &NewView) -> BTreeMap<Height, Hash> {
     let changes = || body.view_changes.iter().map(|change| &change.body);
-    let base = changes().map(|change| change.certified(Height::ZERO)).max().unwrap_or(Height::ZERO);
+    let base = changes().map(|change| change.certified(begin)).max().unwrap_or(begin);
     let mut best: BTreeMap<Height, (View, Hash)> = BTreeMap::new();
     for one in changes().flat_map(|change| &change.prepared).filter(|one| one.height() > base) {
         let known = best.entry(one.height()).or_insert((one.view(), one.digest()));

@@ -11,13 +11,15 @@ use crate::sim::facts::{Fact, Statement};
 /// Every statement ever logged or sent.
 #[derive(Debug, Default)]
 pub(super) struct OneVote {
-    said: BTreeMap<(usize, Statement, u64, u64), Hash>,
+    said: BTreeMap<(usize, Statement, u64, u64, u64), Hash>,
 }
 
 impl OneVote {
     pub(super) fn says(&mut self, node: usize, fact: &Fact) -> Check {
-        let Fact { statement, view, height, digest } = *fact;
-        match self.said.entry((node, statement, view, height)) {
+        let Fact { statement, epoch, view, height, digest } = *fact;
+        // A height is sealed and certified once for all epochs (R13).
+        let epoch = if matches!(statement, Statement::Seal | Statement::Certified) { 0 } else { epoch.0 };
+        match self.said.entry((node, statement, epoch, view, height)) {
             Entry::Vacant(place) => {
                 place.insert(digest);
                 Ok(())

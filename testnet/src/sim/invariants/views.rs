@@ -1,12 +1,16 @@
 //! An honest node asks for a view that is at most one above what some honest node has asked for: f alone move nobody.
 
+use std::collections::BTreeMap;
+
+use epione_types::Epoch;
+
 use super::Check;
 use crate::sim::facts::{Fact, Statement};
 
 /// The highest view that an honest node asked for.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    asked: u64,
+    asked: BTreeMap<Epoch, u64>,
 }
 
 impl Views {
@@ -14,13 +18,14 @@ impl Views {
         if fact.statement != Statement::ViewChange {
             return Ok(());
         }
-        if fact.view > self.asked + 1 {
-            let (view, asked) = (fact.view, self.asked);
+        let asked = self.asked.entry(fact.epoch).or_default();
+        if fact.view > *asked + 1 {
+            let view = fact.view;
             return Err(format!(
                 "node {node} asks for view {view}; no honest node has asked for more than {asked}"
             ));
         }
-        self.asked = self.asked.max(fact.view);
+        *asked = fact.view.max(*asked);
         Ok(())
     }
 }
