@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use epione_types::{Domain, Hash};
 
 use super::actors::ActorKind;
-use super::plan::{Fault, Plan};
+use super::plan::{Change, Fault, Plan};
 use super::{Options, Report, run};
 
 /// From so many seeds on, a fault or an actor that never occurred is a failure.
@@ -67,12 +67,20 @@ impl Summary {
         Domain::new("epione/sim-traces").hash(&bytes)
     }
 
-    /// Faults and actors that did not occur in any run.
+    /// Faults, actors and changes that did not occur in any run.
     #[must_use]
     pub fn never(&self) -> Vec<String> {
         let faults = Fault::KINDS.iter().map(|kind| format!("fault {kind}"));
         let actors = ActorKind::ALL.iter().map(|kind| format!("actor {}", kind.name()));
-        faults.chain(actors).filter(|what| !self.exercised.contains_key(what)).collect()
+        let changes = Change::KINDS.iter().map(|kind| format!("change {kind}"));
+        let begun = ["fault observer", "joined", "left", "observers", "params changed", "replaced"];
+        let begun = begun.into_iter().map(str::to_owned);
+        faults
+            .chain(actors)
+            .chain(changes)
+            .chain(begun)
+            .filter(|what| !self.exercised.contains_key(what))
+            .collect()
     }
 }
 
