@@ -424,11 +424,21 @@ impl Replica {
         }
     }
 
-    /// Applies what a log holds of one epoch, from its beginning up to the next one's.
+    /// Applies what a log holds of one epoch: from its beginning up to the next one's, and what was said in it after the store
+    /// had fallen back to it or to an epoch before, which stands behind what the log held of the next ones.
     fn reach(&mut self, begins: &Record, step: &mut Step) {
         let mut sound = self.apply(begins);
         while sound && let Some(record) = self.later.pop_front_if(|record| record.begins().is_none()) {
             sound = self.apply(&record);
+        }
+        for record in core::mem::take(&mut self.later) {
+            let said = record.epoch() == Some(self.config.set.epoch);
+            if sound && (said || matches!(record, Record::Batch { .. })) {
+                sound = self.apply(&record);
+            }
+            if !said {
+                self.later.push_back(record);
+            }
         }
         if !sound {
             return self.halt(Halt::OtherEpoch { epoch: self.config.set.epoch }, step);

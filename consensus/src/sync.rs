@@ -105,10 +105,12 @@ impl Replica {
     }
 
     /// Which blocks are worth asking for. Nobody tells one who is no validator what there is: it asks, for what it has
-    /// executed without a certificate too (R20).
+    /// executed without a certificate too (R20). It asks without end: nobody need hold the certificate that its own log does,
+    /// nor any other up to there.
     fn worth_asking(&self) -> Option<(Height, Height)> {
         if let Some(certificate) = &self.pending_certificate {
-            return Some((self.delivered.next(), certificate.height));
+            let to = if self.config.is_member() { certificate.height } else { self.end() };
+            return Some((self.delivered.next(), to));
         }
         let asks = !self.config.is_member() && self.delivered == self.executed.height;
         asks.then(|| (self.low.next(), self.end()))

@@ -310,6 +310,49 @@ fn r20_what_was_said_after_falling_back_to_an_epoch_binds() {
     assert!(replica.live_records().contains(&accepted) && replica.live_records().contains(&halted));
 }
 
+/// The same in an epoch between: the store had fallen back by two, and falls back again.
+#[test]
+fn r20_what_was_said_in_an_epoch_after_a_later_one_had_begun_binds() {
+    let mut cluster = cluster(4, 5, &[(1, &[0, 1, 2, 3, 4]), (8, &[0, 1, 2, 3])]);
+    run(&mut cluster, &[0, 1, 2, 3, 4], 10 + W);
+    let mut records = cluster.nodes[1].disk.synced.clone();
+    let digest = epione_types::Hash([7; 32]);
+    let vote = Vote { kind: Kind::PrePrepare, epoch: Epoch(1), view: View::ZERO, height: Height(9), digest };
+    let accepted = Record::Accepted(vote.sign(cluster.chain_id, v(1), &*cluster.signer(1)));
+    records.retain(|record| !matches!(record, Record::Accepted(vote) if vote.vote.height == Height(9)));
+    records.push(accepted.clone());
+    // Its store is back at the last height of epoch 0.
+    let (after, node) = (Height(1 + W), &cluster.nodes[1]);
+    let (header, _) = node.chain.iter().find(|(header, _)| header.height == after).unwrap();
+    let (_, set) = cluster.epoch_of(after.next());
+    let stored = epione_consensus::Stored {
+        certificate: node.certificates.get(&after).cloned(),
+        tip: epione_consensus::Tip::of(header),
+        above: Vec::new(),
+        next: Some(epione_types::NextEpoch { after, set }),
+    };
+    let (_, set) = cluster.epoch_of(after);
+    let config = epione_consensus::Config::new(cluster.chain_id, set, Height::ZERO, &key_of(1));
+    let (replica, _step) = Replica::restore(config, cluster.signer(1), stored, records).unwrap();
+    assert_eq!(replica.config().set.epoch, Epoch(1));
+    assert!(replica.live_records().contains(&accepted));
+}
+
+/// Nobody need hold a certificate up to the one in a follower's own log: those who synced past it have a later one.
+#[test]
+fn r23_one_who_follows_asks_beyond_the_certificate_in_its_log() {
+    let mut cluster = cluster(4, 5, &[]);
+    run(&mut cluster, &[0, 1, 2, 3, 4], 6);
+    cluster.crash(4);
+    cluster.forget(4);
+    run(&mut cluster, &[0, 1, 2, 3], 12);
+    for node in &mut cluster.nodes[..4] {
+        node.certificates.retain(|height, _| *height > Height(6));
+    }
+    cluster.restart(4);
+    run(&mut cluster, &[4], 12);
+}
+
 /// A log that was in an epoch which execution does not decide: the store or the binary is another.
 #[test]
 fn r20_a_log_of_another_epoch_than_executed_halts() {

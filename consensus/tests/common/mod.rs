@@ -591,10 +591,9 @@ impl Cluster {
         node.replica.as_ref()?;
         // One epoch's at a time: who asks knows its validators alone.
         let epoch = self.epoch_of(from).1.epoch;
-        let known = node.certificates.range(from..).rfind(|(_, certificate)| certificate.epoch == epoch);
+        let known = node.certificates.range(from..=to).rfind(|(_, certificate)| certificate.epoch == epoch);
         let (_, certificate) = known?;
         let top = certificate.height;
-        let _ = to;
         let blocks = node
             .chain
             .iter()

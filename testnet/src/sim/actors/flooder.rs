@@ -52,9 +52,8 @@ impl Flooder {
 
     /// A proposal of junk, as large as may be, in one of its own views.
     fn large(&self, stage: &mut Stage<'_>) -> Message {
-        let (n, me) = (stage.set.len() as u64, stage.me as u64);
-        let mut view = self.view(stage);
-        view.0 = view.0.min(u64::MAX - n) / n * n + me;
+        let near = self.view(stage);
+        let view = stage.own_view(near.0);
         let body = vec![7; epione_types::tx::MAX_BODY_BYTES];
         let signatures = vec![TxSignature { public_key: stage.public_key(), signature: Signature([0; 64]) }];
         let tx = SignedTx { body: body.into(), signatures };

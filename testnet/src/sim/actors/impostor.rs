@@ -74,8 +74,7 @@ impl Impostor {
             }
             // What it alone prepared, prepared by a quorum.
             6 => {
-                let n = stage.set.len() as u64;
-                let mine = View((self.watch.view / n) * n + stage.me as u64);
+                let mine = stage.own_view(self.watch.view);
                 let pre_prepare = stage.sign(Vote { kind: Kind::PrePrepare, view: mine, ..commit });
                 let prepared = vec![PreparedCertificate { pre_prepare, prepares: SignatureSet::default() }];
                 let view = View(mine.0 + 1);
@@ -84,8 +83,8 @@ impl Impostor {
             }
             // A view that it opens alone.
             _ => {
-                let n = stage.set.len() as u64;
-                let view = View((self.watch.view / n + stage.random.below(2)) * n + stage.me as u64);
+                let far = stage.random.below(2) * stage.set.len() as u64;
+                let view = stage.own_view(self.watch.view + far);
                 let change =
                     ViewChange { epoch, view, certificate: None, prepared: Vec::new(), reason: Vec::new() };
                 let change: Signed<ViewChange> = change.sign(stage.chain, stage.index(), stage.signer);

@@ -104,8 +104,7 @@ impl Actor for LawlessPrimary {
 
     /// It proposes in the view of another, too.
     fn tick(&mut self, stage: &mut Stage<'_>) {
-        let n = stage.set.len() as u64;
-        if self.watch.view % n == stage.me as u64 || !stage.random.chance(60) {
+        if stage.is_primary(View(self.watch.view)) || !stage.random.chance(60) {
             return;
         }
         let payload =

@@ -141,6 +141,19 @@ impl Stage<'_> {
         self.frame(to, &Frame::Message(message));
     }
 
+    /// Is it the primary of this view?
+    #[must_use]
+    pub fn is_primary(&self, view: View) -> bool {
+        epione_consensus::primary(self.set, view) == self.index()
+    }
+
+    /// A view in which it is the primary, at or soon after this one; this one if it never is.
+    #[must_use]
+    pub fn own_view(&self, from: u64) -> View {
+        let views = (0..self.set.len() as u64).map(|more| View(from.saturating_add(more)));
+        views.into_iter().find(|view| self.is_primary(*view)).unwrap_or(View(from))
+    }
+
     /// All other validators.
     pub fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let me = self.me;
