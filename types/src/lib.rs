@@ -10,6 +10,7 @@ pub mod call;
 pub mod codec;
 pub mod codes;
 pub mod event;
+pub mod finality;
 pub mod genesis;
 pub mod hash;
 pub mod holding;
@@ -23,6 +24,7 @@ pub mod tx;
 
 pub use batch::Batch;
 pub use block::{BlockHeader, Certificate, SignatureSet};
+pub use finality::Turn;
 pub use genesis::{Genesis, NextEpoch, Params, Validator, ValidatorSet};
 pub use hash::{Domain, Hash};
 pub use id::{ChainId, Epoch, EventCursor, Height, TimestampMs, TxId, ValidatorIndex, View};

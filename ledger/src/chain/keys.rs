@@ -16,51 +16,55 @@
 
 use epione_types::{Epoch, Height, TxId};
 
-pub(super) const HEADER: u8 = b'H';
-pub(super) const CERTIFICATE: u8 = b'C';
-pub(super) const BATCH: u8 = b'B';
-pub(super) const RECEIPTS: u8 = b'R';
-pub(super) const TX: u8 = b'T';
-pub(super) const STATE: u8 = b'S';
-pub(super) const CHANGES: u8 = b'D';
-pub(super) const CHECKPOINT: u8 = b'P';
-pub(super) const EVIDENCE: u8 = b'E';
-pub(super) const EPOCH: u8 = b'V';
+pub(crate) const HEADER: u8 = b'H';
+pub(crate) const CERTIFICATE: u8 = b'C';
+pub(crate) const BATCH: u8 = b'B';
+pub(crate) const RECEIPTS: u8 = b'R';
+pub(crate) const TX: u8 = b'T';
+pub(crate) const STATE: u8 = b'S';
+pub(crate) const CHANGES: u8 = b'D';
+pub(crate) const CHECKPOINT: u8 = b'P';
+pub(crate) const EVIDENCE: u8 = b'E';
+pub(crate) const EPOCH: u8 = b'V';
 /// Hash of the genesis that the store belongs to, and the layout's version.
-pub(super) const IDENTITY: &[u8] = b"Midentity";
+pub(crate) const IDENTITY: &[u8] = b"Midentity";
 /// Height of the highest block.
-pub(super) const TIP: &[u8] = b"Mtip";
+pub(crate) const TIP: &[u8] = b"Mtip";
+/// Height of the snapshot that the ledger began with again; none if it has every block.
+pub(crate) const BASE: &[u8] = b"Mbase";
+/// Height of a snapshot that is being installed: until it is, nothing else here counts.
+pub(crate) const INSTALLING: &[u8] = b"Minstalling";
 /// Height of the highest certificate.
-pub(super) const CERTIFIED: &[u8] = b"Mcertified";
+pub(crate) const CERTIFIED: &[u8] = b"Mcertified";
 
-pub(super) fn at(prefix: u8, height: Height) -> Vec<u8> {
+pub(crate) fn at(prefix: u8, height: Height) -> Vec<u8> {
     let mut key = vec![prefix];
     key.extend(height.0.to_be_bytes());
     key
 }
 
-pub(super) fn epoch(epoch: Epoch) -> Vec<u8> {
+pub(crate) fn epoch(epoch: Epoch) -> Vec<u8> {
     at(EPOCH, Height(epoch.0))
 }
 
 /// The height in a key of [`at`] or [`chunk`].
-pub(super) fn height(key: &[u8]) -> Option<Height> {
+pub(crate) fn height(key: &[u8]) -> Option<Height> {
     Some(Height(u64::from_be_bytes(*key.get(1..)?.first_chunk()?)))
 }
 
-pub(super) fn chunk(prefix: u8, height: Height, chunk: u16) -> Vec<u8> {
+pub(crate) fn chunk(prefix: u8, height: Height, chunk: u16) -> Vec<u8> {
     let mut key = at(prefix, height);
     key.extend(chunk.to_be_bytes());
     key
 }
 
-pub(super) fn tx(id: TxId) -> Vec<u8> {
+pub(crate) fn tx(id: TxId) -> Vec<u8> {
     let mut key = vec![TX];
     key.extend(id.0);
     key
 }
 
-pub(super) fn state(key: &[u8]) -> Vec<u8> {
+pub(crate) fn state(key: &[u8]) -> Vec<u8> {
     let mut full = Vec::with_capacity(key.len() + 1);
     full.push(STATE);
     full.extend_from_slice(key);

@@ -13,14 +13,15 @@
 //! opening, the tip is checked: its hash chain, its certificate's header, and its state root against the tree's.
 //! Tested in `tests.rs`; under SIGKILL by `tests/kill.rs`.
 
-mod keys;
+mod capture;
+pub(crate) mod keys;
 mod read;
 mod restart;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use epione_types::block::HEADER_VERSION;
@@ -36,11 +37,12 @@ use epione_types::{
 use crate::store::{Batch, Store, StoreError};
 use crate::tree::Changes;
 
+pub use capture::Captured;
 pub use read::{Located, ProofError};
 use restart::{Kept, Pace};
 
 /// Version of the store's layout.
-const LAYOUT: u16 = 1;
+pub(crate) const LAYOUT: u16 = 1;
 /// Bytes of a chunk: sled likes values of a few KiB.
 const CHUNK: usize = 4 << 10;
 /// Heights before the last certified one for which proofs are kept.
@@ -160,6 +162,10 @@ pub struct Chain {
     head: RwLock<Head>,
     certified: RwLock<Option<Certificate>>,
     poisoned: RwLock<Option<String>>,
+    /// Taken after `kept`.
+    capture: Mutex<Option<capture::Capture>>,
+    /// The lowest height from which on every block is here.
+    base: Height,
 }
 
 impl core::fmt::Debug for Chain {
@@ -225,6 +231,8 @@ impl Chain {
             }),
             certified: RwLock::new(None),
             poisoned: RwLock::new(None),
+            capture: Mutex::new(None),
+            base: Height::ZERO,
         };
         chain.load(pace)?;
         Ok(chain)
@@ -232,6 +240,11 @@ impl Chain {
 
     /// Rebuilds what is kept in memory and checks the tip.
     fn load(&mut self, pace: Pace) -> Result<(), ChainError> {
+        if let Some(height) = self.height_under(keys::INSTALLING)? {
+            let why = "a snapshot was being installed, and is not there any more".to_owned();
+            return Err(ChainError::Damaged { what: "state", height, why });
+        }
+        self.base = self.height_under(keys::BASE)?.unwrap_or(Height::ZERO);
         let height = self.height_under(keys::TIP)?.unwrap_or(Height::ZERO);
         let tip = self.header(height)?;
         if tip.is_none() && height > Height::ZERO {
@@ -323,6 +336,7 @@ impl Chain {
         let changes = changes.encode();
         let stored = self.batch_of(block, &header, &changes).and_then(|mut batch| {
             kept.add_to(&mut batch, &*self.store, self.oldest_provable(block.height), changes.len())?;
+            self.save_captured(&block.writes)?;
             Ok(self.store.apply(batch)?)
         });
         if let Err(error) = stored {

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, TxId, ValidatorSet,
+    BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, Turn, TxId, ValidatorSet,
 };
 
 use super::{Chain, ChainError, Head, keys};
@@ -45,6 +45,13 @@ impl Chain {
     #[must_use]
     pub fn head(&self) -> Head {
         *self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The snapshot that this ledger began with: blocks up to that height are not here, but for those that were before.
+    /// Zero if it has every block.
+    #[must_use]
+    pub const fn base(&self) -> Height {
+        self.base
     }
 
     /// The highest certificate; none while only genesis is certain.
@@ -100,6 +107,21 @@ impl Chain {
     pub fn epoch(&self, epoch: Epoch) -> Result<Option<(Height, ValidatorSet)>, ChainError> {
         let bytes = self.store.get(&keys::epoch(epoch))?;
         bytes.map(|bytes| Self::decode("epoch", Height::ZERO, &bytes)).transpose()
+    }
+
+    /// How one comes from the genesis to this epoch, oldest first.
+    ///
+    /// # Errors
+    /// The store failed, or something that every ledger keeps of an epoch's end is missing.
+    pub fn turns(&self, epoch: Epoch) -> Result<Vec<Turn>, ChainError> {
+        let missing = |what, height| ChainError::Damaged { what, height, why: "it is missing".to_owned() };
+        let turn = |epoch| {
+            let (end, set) = self.epoch(Epoch(epoch))?.ok_or_else(|| missing("epoch", Height::ZERO))?;
+            let last = self.header(end)?.ok_or_else(|| missing("header", end))?;
+            let certificate = self.certificate(end)?.ok_or_else(|| missing("certificate", end))?;
+            Ok(Turn { last, certificate, set })
+        };
+        (1..=epoch.0).map(turn).collect()
     }
 
     /// Page after page, at most `limit` rows.

@@ -12,13 +12,13 @@ use epione_types::{
 use super::{Appended, Chain, ChainError, NewBlock, Origin, PROOF_HEIGHTS};
 use crate::store::{Batch, MemoryStore, Page, SledStore, Store, StoreError};
 
-pub(super) fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     let writes = BTreeMap::from([(b"cfg/policy".to_vec(), Some(b"v1".to_vec()))]);
     Origin { chain: ChainId([1; 32]), timestamp: TimestampMs(1_000), writes }
 }
 
 /// A block with one transaction that sets `k{n}` and the counter, and deletes `k{n-3}`.
-pub(super) fn block(chain: &Chain, n: u8) -> NewBlock {
+pub(crate) fn block(chain: &Chain, n: u8) -> NewBlock {
     let head = chain.head();
     let height = head.height.next();
     let receipt = Receipt {
@@ -56,7 +56,7 @@ fn append(chain: &Chain, n: u8) -> epione_types::BlockHeader {
     }
 }
 
-pub(super) fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
+pub(crate) fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let sled = SledStore::open(dir.path(), 16 << 20).unwrap();
     (vec![Arc::new(MemoryStore::default()), Arc::new(sled)], dir)
@@ -167,7 +167,7 @@ fn proofs_of_presence_and_absence_hold_at_every_remembered_height() {
     assert!(chain.prove(Height(11), b"counter").is_err());
 }
 
-pub(super) fn certify(chain: &Chain, header: &epione_types::BlockHeader) {
+pub(crate) fn certify(chain: &Chain, header: &epione_types::BlockHeader) {
     let certificate = Certificate {
         epoch: Epoch::ZERO,
         height: header.height,

@@ -94,9 +94,7 @@ impl Checkpoint {
         let wanted = rows.saturating_mul(ROW_LEAVES);
         let leaves = tree.leaves_after(self.newest.height, self.after.as_ref(), wanted)?;
         for leaves in leaves.chunks(ROW_LEAVES) {
-            let bytes: Vec<u8> =
-                leaves.iter().flat_map(|leaf| [leaf.path.0, leaf.value.0]).flatten().collect();
-            batch.put(row_key(self.prefix, self.newest.place, self.row), bytes);
+            put_row(batch, row_key(self.prefix, self.newest.place, self.row), leaves);
             self.row += 1;
         }
         self.newest.leaves += leaves.len() as u64;
@@ -107,6 +105,52 @@ impl Checkpoint {
         }
         Ok(done)
     }
+}
+
+/// A checkpoint of leaves that come from elsewhere, in order of path, in place of any other.
+#[derive(Debug)]
+pub struct Whole {
+    prefix: u8,
+    row: u32,
+    leaves: u64,
+    /// Leaves that fill no row yet.
+    ahead: Vec<StateLeaf>,
+}
+
+impl Whole {
+    /// Begins one; nothing else is under the prefix.
+    #[must_use]
+    pub const fn new(prefix: u8) -> Self {
+        Self { prefix, row: 0, leaves: 0, ahead: Vec::new() }
+    }
+
+    /// Adds leaves.
+    pub fn put(&mut self, leaves: &[StateLeaf], batch: &mut Batch) {
+        self.leaves += leaves.len() as u64;
+        self.ahead.extend_from_slice(leaves);
+        let full = self.ahead.len() / ROW_LEAVES * ROW_LEAVES;
+        let rows: Vec<StateLeaf> = self.ahead.drain(..full).collect();
+        self.rows(&rows, batch);
+    }
+
+    /// With this batch the checkpoint counts.
+    pub fn finish(mut self, height: Height, root: Hash, batch: &mut Batch) {
+        let rest = core::mem::take(&mut self.ahead);
+        self.rows(&rest, batch);
+        batch.put([self.prefix], codec::encode(&Newest { place: 0, height, root, leaves: self.leaves }));
+    }
+
+    fn rows(&mut self, leaves: &[StateLeaf], batch: &mut Batch) {
+        for leaves in leaves.chunks(ROW_LEAVES) {
+            put_row(batch, row_key(self.prefix, 0, self.row), leaves);
+            self.row += 1;
+        }
+    }
+}
+
+fn put_row(batch: &mut Batch, key: Vec<u8>, leaves: &[StateLeaf]) {
+    let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| [leaf.path.0, leaf.value.0]).flatten().collect();
+    batch.put(key, bytes);
 }
 
 /// The tree of the newest finished checkpoint, at its height; nothing if there is none.

@@ -638,7 +638,15 @@ fn divide(changes: &[Change], depth: usize) -> (&[Change], &[Change]) {
     changes.split_at(changes.partition_point(|change| !bit(&change.path, depth)))
 }
 
-/// Hash of the subtree of these leaves, whose paths agree in the first `depth` bits.
+/// Hash of the subtree of these leaves, which are in order of path and agree in its first `depth` bits.
+pub(crate) fn subtree_hash(leaves: &[StateLeaf], depth: usize) -> Hash {
+    let mut plan = Plan::default();
+    let slot = plan.subtree(leaves, depth);
+    plan.run();
+    plan.hash(slot)
+}
+
+/// The same of leaves at hand in a tree, which are few.
 fn subtree(leaves: &[Placed], depth: usize) -> Hash {
     match leaves {
         [] => EMPTY,

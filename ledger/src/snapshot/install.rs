@@ -1,0 +1,121 @@
+//! A snapshot takes the place of a store's state.
+//!
+//! A mark is set first and removed by the batch that makes the snapshot's block the tip: between, the store opens as
+//! nothing but damaged, and installing begins anew. Blocks that were there stay; those between are nowhere here.
+
+use epione_types::{Height, codec};
+use tracing::info;
+
+use super::format::Manifest;
+use super::shelf::{Shelf, ShelfError};
+use crate::chain::{Origin, keys};
+use crate::disk::Disk;
+use crate::store::{Batch, Store, StoreError, prefix_end};
+use crate::tree::checkpoint;
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 4_096;
+
+/// Why a snapshot could not be installed. The store opens again when it was.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The shelf failed, or the snapshot is damaged.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+}
+
+/// Rows on their way into a store, some thousands at a time.
+struct Rows<'a> {
+    store: &'a dyn Store,
+    batch: Batch,
+}
+
+impl Rows<'_> {
+    fn apply(&mut self, at_least: usize) -> Result<(), StoreError> {
+        if self.batch.len() >= at_least.max(1) {
+            self.store.apply(std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, prefix: u8) -> Result<(), StoreError> {
+        let (end, mut next) = (prefix_end(&[prefix]), Some(vec![prefix]));
+        while let Some(from) = next {
+            let page = self.store.scan(&from, end.as_deref(), BATCH_ROWS)?;
+            page.rows.into_iter().for_each(|(key, _)| self.batch.delete(key));
+            self.apply(0)?;
+            next = page.next;
+        }
+        Ok(())
+    }
+}
+
+/// Installs the snapshot that [`Shelf::to_install`] named, verified by the caller, if the store is not as far already.
+/// `store` must not be open as a chain. True if it was installed.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install<D: Disk>(
+    store: &dyn Store,
+    shelf: &mut Shelf<D>,
+    manifest: &Manifest,
+    origin: &Origin,
+) -> Result<bool, InstallError> {
+    let height = manifest.header.height;
+    let under_way = store.get(keys::INSTALLING)?.is_some();
+    let tip = store.get(keys::TIP)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
+    if !under_way && tip.is_some_and(|tip| tip >= height) {
+        shelf.installed()?;
+        return Ok(false);
+    }
+    info!(%height, entries = manifest.entries(), "installing a snapshot");
+    // What the log has to hold at least (R26) is what the last block here says, until blocks above the snapshot say more.
+    let position = match tip {
+        Some(tip) => store.get(&keys::at(keys::HEADER, tip))?.and_then(|bytes| log_position(&bytes)),
+        None => None,
+    };
+    let mut rows = Rows { store, batch: Batch::new() };
+    rows.batch.put(keys::INSTALLING, codec::encode(&height));
+    rows.batch.put(keys::IDENTITY, codec::encode(&(crate::chain::LAYOUT, origin.chain)));
+    rows.apply(0)?;
+    store.sync()?;
+    for prefix in [keys::STATE, keys::CHANGES, keys::CHECKPOINT, keys::EPOCH] {
+        rows.clear(prefix)?;
+    }
+    let mut tree = checkpoint::Whole::new(keys::CHECKPOINT);
+    for index in (0..).take(manifest.chunks.len()) {
+        let chunk = shelf.installing(index)?;
+        for entry in chunk.entries() {
+            rows.batch.put(keys::state(entry.key), entry.value);
+            rows.apply(BATCH_ROWS)?;
+        }
+        tree.put(&chunk.leaves, &mut rows.batch);
+    }
+    rows.apply(0)?;
+    for turn in &manifest.turns {
+        let (end, certificate) = (turn.last.height, &turn.certificate);
+        rows.batch.put(keys::epoch(turn.set.epoch), codec::encode(&(end, &turn.set)));
+        rows.batch.put(keys::at(keys::HEADER, end), codec::encode(&(&turn.last, 0u64)));
+        rows.batch.put(keys::at(keys::CERTIFICATE, end), codec::encode(certificate));
+    }
+    tree.finish(height, manifest.header.state_root, &mut rows.batch);
+    rows.batch.put(keys::at(keys::HEADER, height), codec::encode(&(&manifest.header, position.unwrap_or(0))));
+    rows.batch.put(keys::at(keys::CERTIFICATE, height), codec::encode(&manifest.certificate));
+    for key in [keys::TIP, keys::CERTIFIED, keys::BASE] {
+        rows.batch.put(key, codec::encode(&height));
+    }
+    rows.batch.delete(keys::INSTALLING);
+    rows.apply(0)?;
+    store.sync()?;
+    shelf.installed()?;
+    info!(%height, "installed");
+    Ok(true)
+}
+
+fn log_position(header: &[u8]) -> Option<u64> {
+    let decoded = codec::decode::<(epione_types::BlockHeader, u64)>(header, usize::MAX);
+    decoded.ok().map(|(_, position)| position)
+}

@@ -1,0 +1,317 @@
+//! Snapshots over both stores, made while blocks come in, and spoilt in every way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use epione_types::genesis::Params;
+use epione_types::{Certificate, ChainId, Epoch, Hash, Height, SignatureSet, ValidatorSet, Verifier};
+
+use super::format::{Entry, pack};
+use super::make::Made;
+use super::*;
+use crate::chain::tests::{block, certify, origin, stores};
+use crate::chain::{Appended, Captured, Chain, ChainError};
+use crate::disk::{Disk, MemoryDisk};
+use crate::store::{MemoryStore, Store};
+
+/// A block that sets, replaces and deletes keys of 500.
+fn extend(chain: &Chain) {
+    let n = chain.head().height.0 + 1;
+    let key = |at: u64| format!("key{:03}", (n * 97 + at * 61) % 500).into_bytes();
+    let writes = (0..40).map(|at| (key(at), (at < 30).then(|| (n * at).to_be_bytes().repeat(5)))).collect();
+    let block = crate::chain::NewBlock { writes, ..block(chain, u8::try_from(n % 256).unwrap()) };
+    let Appended::Stored(header) = chain.append(&block).unwrap() else { panic!("it is new") };
+    certify(chain, &header);
+}
+
+fn state(chain: &Chain) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    chain.state_after(None, usize::MAX).unwrap().into_iter().collect()
+}
+
+/// A snapshot of the head in small chunks and runs; a block comes in after every step.
+fn make<D: Disk>(chain: &Chain, shelf: &mut Shelf<D>) -> (Height, u64) {
+    let height = chain.begin_capture().unwrap();
+    assert!(chain.begin_capture().is_none(), "one at a time");
+    let mut maker = Maker::sized(height, 2_000, 900);
+    loop {
+        match maker.step(chain, shelf).unwrap() {
+            Made::More => extend(chain),
+            Made::Waiting => panic!("it is certified"),
+            Made::Done { height, entries, .. } => return (height, entries),
+        }
+    }
+}
+
+/// Its entries by key, all checked.
+fn entries<D: Disk>(shelf: &mut Shelf<D>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let manifest = shelf.newest(Height::ZERO).unwrap().clone();
+    let mut all = BTreeMap::new();
+    for (index, chunk) in (0..).zip(&manifest.chunks) {
+        let packed = shelf.chunk(manifest.id(), index).unwrap().unwrap();
+        let unpacked = unpack(chunk, index, &packed).unwrap();
+        all.extend(unpacked.entries().map(|entry| (entry.key.to_vec(), entry.value.to_vec())));
+    }
+    all
+}
+
+fn chain_of(store: Arc<dyn Store>, blocks: u64) -> Chain {
+    let chain = Chain::open(store, &origin()).unwrap();
+    (0..blocks).for_each(|_| extend(&chain));
+    chain
+}
+
+#[test]
+fn what_is_captured_while_blocks_come_in_is_the_state_of_its_height() {
+    let (stores, _dir) = stores();
+    for store in stores {
+        let chain = chain_of(store, 20);
+        let before = state(&chain);
+        let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+        let (height, count) = make(&chain, &mut shelf);
+        assert_eq!((height, count), (Height(20), before.len() as u64));
+        assert!(chain.head().height > height, "blocks came in meanwhile");
+        assert_ne!(state(&chain), before);
+        assert_eq!(entries(&mut shelf), before);
+        let manifest = shelf.newest(Height(19)).unwrap();
+        assert!(manifest.chunks.len() > 20, "{} chunks", manifest.chunks.len());
+        assert!(shelf.newest(height).is_none());
+    }
+}
+
+#[test]
+fn a_page_gives_what_stood_at_the_height_whatever_was_written_since() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 30);
+    let before = state(&chain);
+    let height = chain.begin_capture().unwrap();
+    let mut seen = BTreeMap::new();
+    loop {
+        (0..7).for_each(|_| extend(&chain));
+        match chain.captured(height).unwrap() {
+            Captured::Rows(rows) => seen.extend(rows),
+            Captured::All => break,
+            Captured::Lost => panic!("it is under way"),
+        }
+    }
+    assert_eq!(seen, before);
+    assert_eq!(chain.captured(height).unwrap(), Captured::Lost, "it is over");
+    assert!(chain.begin_capture().is_some());
+}
+
+/// Fetches a snapshot from one shelf to another, chunk after chunk, the last first.
+fn fetch<D: Disk>(from: &mut Shelf<MemoryDisk>, to: &mut Shelf<D>) -> Manifest {
+    let manifest = from.newest(Height::ZERO).unwrap().clone();
+    let begun = to.begin(manifest.clone()).unwrap();
+    for index in begun.missing.iter().rev() {
+        let packed = from.chunk(begun.id, *index).unwrap().unwrap();
+        to.keep(*index, &packed).unwrap().unwrap();
+    }
+    to.install_next().unwrap();
+    manifest
+}
+
+#[test]
+fn a_ledger_goes_on_from_a_snapshot_as_if_it_had_been_there() {
+    let source = chain_of(Arc::new(MemoryStore::new()), 25);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&source, &mut shelf);
+    for blocks in [0, 9] {
+        let (stores, _dir) = stores();
+        for store in stores {
+            let old: Vec<_> = {
+                let chain = chain_of(store.clone(), blocks);
+                (1..=blocks).map(|height| chain.receipts(Height(height)).unwrap()).collect()
+            };
+            let disk = MemoryDisk::new();
+            let mut here = Shelf::open(disk.clone()).unwrap();
+            fetch(&mut shelf, &mut here);
+            let mut here = Shelf::open(disk).unwrap();
+            let manifest = here.to_install().unwrap().unwrap();
+            assert!(install(&*store, &mut here, &manifest, &origin()).unwrap());
+            assert!(here.to_install().unwrap().is_none(), "once");
+
+            let chain = Chain::open(store.clone(), &origin()).unwrap();
+            assert_eq!((chain.head().height, chain.base()), (Height(25), Height(25)));
+            assert_eq!(state(&chain), entries(&mut here), "and it serves the snapshot too");
+            assert_eq!(chain.certified().unwrap().height, Height(25));
+            for (height, receipts) in (1..).zip(&old) {
+                assert_eq!(chain.receipts(Height(height)).unwrap(), *receipts, "what was there stays");
+            }
+            // The same blocks give the same headers, and it opens again at each.
+            for height in 26..=28 {
+                extend(&chain);
+                assert_eq!(chain.header(Height(height)).unwrap(), source.header(Height(height)).unwrap());
+            }
+            drop(chain);
+            assert_eq!(Chain::open(store, &origin()).unwrap().head().height, Height(28));
+        }
+    }
+}
+
+#[test]
+fn an_installation_that_was_cut_short_begins_anew_and_nothing_opens_before() {
+    let source = chain_of(Arc::new(MemoryStore::new()), 25);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&source, &mut shelf);
+    let store = Arc::new(MemoryStore::new());
+    let disk = MemoryDisk::new();
+    let mut here = Shelf::open(disk.clone()).unwrap();
+    fetch(&mut shelf, &mut here);
+    // A chunk is damaged, so it stops half way.
+    let name = format!("{:020}.chunks", 25);
+    let whole = disk.bytes(&name).unwrap();
+    disk.damage(&name, |bytes| bytes[20] ^= 1);
+    let manifest = here.to_install().unwrap().unwrap();
+    let error = install(&*store, &mut here, &manifest, &origin()).unwrap_err();
+    assert!(matches!(error, InstallError::Shelf(ShelfError::Damaged { height: Height(25), .. })), "{error}");
+    let refused = Chain::open(store.clone(), &origin()).unwrap_err();
+    assert!(matches!(refused, ChainError::Damaged { what: "state", height: Height(25), .. }), "{refused}");
+    assert!(here.to_install().unwrap().is_none(), "what is damaged is gone");
+    // Fetched again, it is installed.
+    assert!(disk.bytes(&name).is_none_or(|bytes| bytes != whole));
+    fetch(&mut shelf, &mut here);
+    let manifest = here.to_install().unwrap().unwrap();
+    assert!(install(&*store, &mut here, &manifest, &origin()).unwrap());
+    assert_eq!(Chain::open(store, &origin()).unwrap().head().height, Height(25));
+}
+
+#[test]
+fn a_fetched_snapshot_goes_on_after_a_restart_and_a_torn_record_is_fetched_again() {
+    let source = chain_of(Arc::new(MemoryStore::new()), 10);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&source, &mut shelf);
+    let disk = MemoryDisk::new();
+    let mut here = Shelf::open(disk.clone()).unwrap();
+    let begun = here.begin(shelf.newest(Height::ZERO).unwrap().clone()).unwrap();
+    for index in [3, 0, 5] {
+        let packed = shelf.chunk(begun.id, index).unwrap().unwrap();
+        here.keep(index, &packed).unwrap().unwrap();
+    }
+    disk.damage(&format!("{:020}.chunks", 10), |bytes| {
+        bytes.pop();
+    });
+    let mut here = Shelf::open(disk).unwrap();
+    let again = here.partial().unwrap();
+    let had = [0, 3];
+    assert_eq!(again.missing, (0..begun.chunks).filter(|index| !had.contains(index)).collect::<Vec<_>>());
+    for index in again.missing {
+        let packed = shelf.chunk(begun.id, index).unwrap().unwrap();
+        here.keep(index, &packed).unwrap().unwrap();
+    }
+    here.install_next().unwrap();
+    assert!(here.to_install().unwrap().is_some());
+}
+
+#[test]
+fn no_entry_can_be_changed_left_out_added_or_moved() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 10);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&chain, &mut shelf);
+    let manifest = shelf.newest(Height::ZERO).unwrap().clone();
+    let (index, chunk) = (0..).zip(&manifest.chunks).find(|(_, chunk)| chunk.entries > 2).unwrap();
+    let packed = shelf.chunk(manifest.id(), index).unwrap().unwrap();
+    let sound = unpack(chunk, index, &packed).unwrap();
+    let sound: Vec<(Vec<u8>, Vec<u8>)> =
+        sound.entries().map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect();
+    let refused = |entries: &[(Vec<u8>, Vec<u8>)]| {
+        let mut bytes = Vec::new();
+        for (key, value) in entries {
+            assert!(Entry { key, value }.put(&mut bytes));
+        }
+        // Whoever sends it may lie about its size too.
+        let claim = Chunk {
+            bytes: u32::try_from(bytes.len()).unwrap(),
+            entries: u32::try_from(entries.len()).unwrap(),
+            ..*chunk
+        };
+        let wrong = unpack(&claim, index, &pack(&bytes));
+        matches!(wrong, Err(SnapshotError::Chunk { .. }))
+    };
+    assert!(!refused(&sound));
+    let mut other = sound.clone();
+    other[1].1[0] ^= 1;
+    assert!(refused(&other), "changed");
+    let mut other = sound.clone();
+    other.remove(1);
+    assert!(refused(&other), "left out");
+    let mut other = sound.clone();
+    other.push((b"one more".to_vec(), Vec::new()));
+    assert!(refused(&other), "added");
+    let mut other = sound.clone();
+    other.swap(0, 1);
+    assert!(refused(&other), "moved");
+    let mut other = sound;
+    other[1] = other[0].clone();
+    assert!(refused(&other), "twice");
+    for at in 0..packed.len() {
+        let mut flipped = packed.to_vec();
+        flipped[at] ^= 0x10;
+        let read = unpack(chunk, index, &flipped);
+        assert!(read.is_err() || read == unpack(chunk, index, &packed), "byte {at}");
+    }
+}
+
+/// Whatever is signed with nothing counts.
+struct Nobody;
+impl Verifier for Nobody {
+    fn verify(&self, _: &epione_types::PublicKey, _: &[u8], _: &epione_types::Signature) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_manifest_is_believed_only_as_a_division_of_the_headers_state() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 10);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&chain, &mut shelf);
+    let sound = shelf.newest(Height::ZERO).unwrap().clone();
+    let genesis = ValidatorSet { epoch: Epoch::ZERO, validators: Vec::new(), params: Params::default() };
+    let verdict = |manifest: &Manifest| manifest.verify(chain.chain_id(), &genesis, &Nobody).unwrap_err();
+    // The division is sound; what is missing is a quorum that signed.
+    assert!(matches!(verdict(&sound), SnapshotError::Finality(_)), "{}", verdict(&sound));
+    assert_eq!(Manifest::decode(&sound.encode()), Ok(sound.clone()));
+    let with = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = sound.clone();
+        change(&mut manifest);
+        verdict(&manifest)
+    };
+    assert!(matches!(with(&|m| m.chain = ChainId([9; 32])), SnapshotError::OtherChain { .. }));
+    assert!(matches!(with(&|m| m.chunks[1].hash = Hash([1; 32])), SnapshotError::Root { .. }));
+    assert!(matches!(with(&|m| m.chunks.swap(0, 1)), SnapshotError::Root { .. } | SnapshotError::Division));
+    assert!(matches!(
+        with(&|m| {
+            m.chunks.pop();
+        }),
+        SnapshotError::Division
+    ));
+    assert!(matches!(with(&|m| m.chunks.push(m.chunks[0])), SnapshotError::Division));
+    assert!(matches!(with(&|m| m.chunks.clear()), SnapshotError::Division));
+    assert!(matches!(with(&|m| m.chunks[0].depth = 255), SnapshotError::Division));
+    assert!(matches!(with(&|m| m.chunks[0].depth = 0), SnapshotError::Division));
+    assert!(matches!(with(&|m| m.chunks = vec![m.chunks[0]; CHUNKS_MAX + 1]), SnapshotError::Division));
+    let mut other = sound.clone();
+    other.version = 2;
+    assert_eq!(Manifest::decode(&other.encode()), Err(SnapshotError::Version(2)));
+    // Certificates of one height differ, and the snapshot is the same.
+    let signatures = SignatureSet::default();
+    let certificate = Certificate { signatures, ..sound.certificate.clone() };
+    assert_eq!(Manifest { certificate, ..sound.clone() }.id(), sound.id());
+    let mut other = sound.clone();
+    other.chunks[0].entries += 1;
+    assert_ne!(other.id(), sound.id());
+}
+
+#[test]
+fn two_are_kept_and_a_damaged_one_is_dropped_when_it_shows() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 5);
+    let disk = MemoryDisk::new();
+    let mut shelf = Shelf::open(disk.clone()).unwrap();
+    let heights: Vec<Height> = (0..3).map(|_| make(&chain, &mut shelf).0).collect();
+    assert_eq!(shelf.heights().collect::<Vec<_>>(), heights[1..]);
+    let mut shelf = Shelf::open(disk.clone()).unwrap();
+    assert_eq!(shelf.heights().collect::<Vec<_>>(), heights[1..]);
+    let id = shelf.newest(Height::ZERO).unwrap().id();
+    disk.damage(&format!("{:020}.chunks", heights[2].0), |bytes| bytes[9] ^= 1);
+    assert!(matches!(shelf.chunk(id, 0), Err(ShelfError::Damaged { .. })));
+    assert_eq!(shelf.chunk(id, 0).unwrap(), None);
+    assert_eq!(Shelf::open(disk).unwrap().heights().collect::<Vec<_>>(), heights[1..2]);
+}
