@@ -208,17 +208,7 @@ impl Asker {
 }
 
 fn question(record: RecordId) -> pb::CheckAccessRequest {
-    let access = RecordAccess {
-        record,
-        role: Role::Physician,
-        action: Action::Read,
-        purpose: Purpose::Treat,
-        study: None,
-        link: None,
-        mandate: None,
-        emergency: None,
-        attestation: None,
-    };
+    let access = RecordAccess::new(record, Role::Physician, Action::Read, Purpose::Treat);
     pb::CheckAccessRequest { access: Some((&access).into()), options: None }
 }
 

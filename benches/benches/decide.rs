@@ -207,17 +207,7 @@ fn main() {
         table.row(name, &samples, together);
     }
 
-    let call = RecordAccess {
-        record: RECORD,
-        role: Role::Physician,
-        action: Action::Read,
-        purpose: Purpose::Treat,
-        study: None,
-        link: None,
-        mandate: None,
-        emergency: None,
-        attestation: None,
-    };
+    let call = RecordAccess::new(RECORD, Role::Physician, Action::Read, Purpose::Treat);
     let mut table = Table::new("check_access, over a map: the rules are read and decoded, too");
     for (name, kind, count) in [
         ("50 rules, permitted", Kind::Permitted, 50),

@@ -236,17 +236,7 @@ impl Clinic {
     pub fn access(&mut self) -> Tx {
         let (record, patient) = self.records[self.random.number() as usize % self.records.len()];
         let by = self.colleague(patient);
-        let call = RecordAccess {
-            record,
-            role: Role::Physician,
-            action: Action::Read,
-            purpose: Purpose::Treat,
-            study: None,
-            link: None,
-            mandate: None,
-            emergency: None,
-            attestation: None,
-        };
+        let call = RecordAccess::new(record, Role::Physician, Action::Read, Purpose::Treat);
         self.tx(&[&by], Call::RecordAccess(call))
     }
 

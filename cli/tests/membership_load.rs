@@ -154,7 +154,7 @@ async fn four_become_seven_lose_two_and_renew_a_key_while_clinics_go_on() {
     let change = format!("{} --instead-of {}", renewed.change(), keys[0]);
     story.decide(&change, Some(&renewed), 0, &[1, 2]);
     story.are_in(6, &[2, 3, 4, 5, renewed.node]);
-    assert_eq!(story.validators(2), [&[renewed.voting.clone()], &keys[1..]].concat());
+    assert_eq!(story.validators(2), [std::slice::from_ref(&renewed.voting), &keys[1..]].concat());
     story.certified_at(renewed.node, "carl");
     told.part("a key renewed").await;
     story.net.run(&["testnet", "kill", "0"], "--dir").ok();

@@ -51,17 +51,7 @@
 //!
 //! // The doctor asks what an access would come to, at a node that has seen the grant; then accesses.
 //! let (client, key) = connect("doctor.key").await?;
-//! let access = RecordAccess {
-//!     record,
-//!     role: Role::Physician,
-//!     action: Action::Read,
-//!     purpose: Purpose::Treat,
-//!     study: None,
-//!     link: None,
-//!     mandate: None,
-//!     emergency: None,
-//!     attestation: None,
-//! };
+//! let access = RecordAccess::new(record, Role::Physician, Action::Read, Purpose::Treat);
 //! println!("{:?}", client.check_access(&access, granted).await?.decision());
 //! let tx = TxBuilder::new(client.chain_id(), Call::RecordAccess(access)).sign(&key, &[])?;
 //! let accessed = client.submit(&tx, Wait::Certified).await?;

@@ -6,7 +6,7 @@ use epione_chaincode::StateError;
 use epione_chaincode::config::{self, Epochs};
 use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
 use epione_ledger::chain::{Chain, ChainError, Origin};
-use epione_types::{Epoch, Genesis, Height, PublicKey, Signer};
+use epione_types::{Epoch, Genesis, Height, PublicKey, Signer, ValidatorSet};
 
 use crate::executor::{ChainState, tip};
 use crate::log::Records;
@@ -78,8 +78,13 @@ pub fn left(chain: &Arc<Chain>, genesis: &Genesis, epochs: &Epochs) -> Result<Ve
         Some((_, set)) => set,
         None => genesis.validators.clone(),
     };
-    let stays = |key: &PublicKey| epochs.of.set.validators.iter().any(|one| one.network_key == *key);
-    Ok(set.validators.into_iter().map(|one| one.network_key).filter(|key| !stays(key)).collect())
+    Ok(leavers(set.validators.into_iter().map(|one| one.network_key), &epochs.of.set))
+}
+
+/// Those network keys of the epoch before that no validator of this set has.
+pub(crate) fn leavers(before: impl IntoIterator<Item = PublicKey>, set: &ValidatorSet) -> Vec<PublicKey> {
+    let stays = |key: &PublicKey| set.validators.iter().any(|one| one.network_key == *key);
+    before.into_iter().filter(|key| !stays(key)).collect()
 }
 
 /// A validator whose key has never voted: its log is empty and so is its ledger, or the ledger came from a backup. The step

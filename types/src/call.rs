@@ -529,6 +529,15 @@ pub struct RecordAccess {
     pub attestation: Option<Hash>,
 }
 
+impl RecordAccess {
+    /// What every access says; no study, link, mandate, emergency or attestation.
+    #[must_use]
+    pub const fn new(record: RecordId, role: Role, action: Action, purpose: Purpose) -> Self {
+        let (study, link, mandate, emergency, attestation) = (None, None, None, None, None);
+        Self { record, role, action, purpose, study, link, mandate, emergency, attestation }
+    }
+}
+
 /// Grounds of an emergency access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emergency {

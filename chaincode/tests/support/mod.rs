@@ -437,17 +437,7 @@ pub fn record_call(patient_name: &str, name: &str, labels: &[Label]) -> Register
 }
 
 pub fn access_call(record_name: &str, role: Role, purpose: Purpose) -> RecordAccess {
-    RecordAccess {
-        record: record(record_name),
-        role,
-        action: Action::Read,
-        purpose,
-        study: None,
-        link: None,
-        mandate: None,
-        emergency: None,
-        attestation: None,
-    }
+    RecordAccess::new(record(record_name), role, Action::Read, purpose)
 }
 
 pub fn representative(name: &str) -> RepresentativeId {

@@ -11,7 +11,7 @@ use epione_types::{Height, Receipt};
 
 use serde_json::Value;
 
-use super::{fhir, view};
+use super::{all_pages, fhir, view};
 use crate::args::{Access, Write};
 use crate::cases::File;
 use crate::error::{About as _, CliError, EXIT_DENIED, EXIT_FAILED};
@@ -92,19 +92,14 @@ pub(crate) fn decided(receipt: &Receipt) -> Option<(Decision, Fields)> {
 
 /// All accesses to a patient's records, oldest first.
 pub(crate) async fn events(session: &Session, patient: PatientId) -> Result<Vec<pb::AccessEvent>, CliError> {
-    let mut events = Vec::new();
-    let mut page_token = bytes::Bytes::new();
-    loop {
+    all_pages(async |page| {
         let request = pb::ListAccessEventsRequest {
             patient_id: epione_proto::convert::raw(patient.0),
-            page: Some(pb::PageRequest { page_size: 500, page_token }),
+            page: Some(page),
             ..Default::default()
         };
-        let page = session.client.list_access_events(request).await?;
-        events.extend(page.events);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(events);
-        }
-    }
+        let answer = session.client.list_access_events(request).await?;
+        Ok((answer.events, answer.next_page_token))
+    })
+    .await
 }

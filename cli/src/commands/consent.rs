@@ -5,9 +5,9 @@ mod none;
 use epione_proto::v1 as pb;
 use epione_types::call::{Call, CreateGrant, GrantKind, RevokeGrant, SetOptOut};
 use epione_types::event::Event;
-use epione_types::id::GrantId;
+use epione_types::id::{GrantId, PatientId};
 
-use super::{fhir, view};
+use super::{all_pages, fhir, view};
 use crate::args::{Consent, Delegate, OptOut, Rule};
 use crate::error::CliError;
 use crate::output::{Fields, Shown};
@@ -39,25 +39,24 @@ pub(super) async fn run(command: Consent, json: bool) -> Result<Shown, CliError>
         Consent::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;
-            let mut rows = Vec::new();
-            let mut page_token = bytes::Bytes::new();
-            loop {
-                let request = pb::ListGrantsRequest {
-                    patient_id: epione_proto::convert::raw(patient.0),
-                    page: Some(pb::PageRequest { page_size: 500, page_token }),
-                    options: None,
-                };
-                let page = session.client.list_grants(request).await?;
-                for grant in &page.grants {
-                    rows.push(view::grant(grant)?);
-                }
-                page_token = page.next_page_token;
-                if page_token.is_empty() {
-                    return Ok(Shown::many(rows));
-                }
-            }
+            let found = grants(&session, patient).await?;
+            Ok(Shown::many(found.iter().map(view::grant).collect::<Result<_, _>>()?))
         }
     }
+}
+
+/// All grants of a patient that the caller may know of.
+pub(super) async fn grants(session: &Session, patient: PatientId) -> Result<Vec<pb::Grant>, CliError> {
+    all_pages(async |page| {
+        let request = pb::ListGrantsRequest {
+            patient_id: epione_proto::convert::raw(patient.0),
+            page: Some(page),
+            options: None,
+        };
+        let answer = session.client.list_grants(request).await?;
+        Ok((answer.grants, answer.next_page_token))
+    })
+    .await
 }
 
 async fn opt_out(args: OptOut) -> Result<Shown, CliError> {

@@ -20,7 +20,7 @@ use epione_types::call::{Call, Person, Rule};
 use epione_types::id::{OrgId, PatientId, PractitionerId, RecordId};
 use serde_json::Value;
 
-use super::{access, view};
+use super::{access, consent, record, view};
 use crate::args::fhir::{
     AccessAccounting, AccessExport, ConsentExport, ConsentImport, Format, RecordProvenance,
 };
@@ -152,23 +152,9 @@ pub(super) async fn export_consents(args: &ConsentExport) -> Result<Shown, CliEr
     let found = session.client.get_patient(asked).await?.patient.unwrap_or_default();
     let keepers = found.care_org_ids.iter().map(|id| fixed("care_org_ids", id));
     let keepers: Vec<OrgId> = keepers.collect::<Result<_, _>>()?;
-    let mut consents = Vec::new();
-    let mut page_token = bytes::Bytes::new();
-    loop {
-        let request = pb::ListGrantsRequest {
-            patient_id: raw(patient.0),
-            page: Some(pb::PageRequest { page_size: 500, page_token }),
-            options: None,
-        };
-        let page = session.client.list_grants(request).await?;
-        for grant in &page.grants {
-            consents.push(write_consent(&StatedGrant::try_from(grant)?, &keepers));
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(write(consents, args.export.ndjson));
-        }
-    }
+    let grants = consent::grants(&session, patient).await?;
+    let write_one = |grant| Ok::<_, CliError>(write_consent(&StatedGrant::try_from(grant)?, &keepers));
+    Ok(write(grants.iter().map(write_one).collect::<Result<_, _>>()?, args.export.ndjson))
 }
 
 /// A patient's accesses as AuditEvents.
@@ -246,23 +232,9 @@ async fn accesses(session: &Session, patient: PatientId) -> Result<Vec<Access>, 
 
 /// Those records that the caller may know of.
 async fn records(session: &Session, patient: PatientId) -> Result<BTreeMap<RecordId, KnownRecord>, CliError> {
-    let mut records = BTreeMap::new();
-    let mut page_token = bytes::Bytes::new();
-    loop {
-        let request = pb::ListRecordsRequest {
-            patient_id: raw(patient.0),
-            page: Some(pb::PageRequest { page_size: 500, page_token }),
-            options: None,
-        };
-        let page = session.client.list_records(request).await?;
-        for record in &page.records {
-            records.insert(fixed("record_id", &record.record_id)?, KnownRecord::try_from(record)?);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(records);
-        }
-    }
+    let known =
+        |record: &pb::Record| Ok((fixed("record_id", &record.record_id)?, KnownRecord::try_from(record)?));
+    record::records(&session.client, patient).await?.iter().map(known).collect()
 }
 
 /// As one Bundle, or a resource a line.

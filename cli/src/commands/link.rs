@@ -49,15 +49,13 @@ pub(super) async fn run(command: Link) -> Result<Shown, CliError> {
         }
         Link::Read { link, record, write } => {
             let asked = RecordAccess {
-                record: request::id("--record", &record)?,
-                role: Role::Guest,
-                action: Action::Read,
-                purpose: Purpose::PatRqt,
-                study: None,
                 link: Some(request::id("LINK", &link)?),
-                mandate: None,
-                emergency: None,
-                attestation: None,
+                ..RecordAccess::new(
+                    request::id("--record", &record)?,
+                    Role::Guest,
+                    Action::Read,
+                    Purpose::PatRqt,
+                )
             };
             access::record(asked, &write).await
         }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use epione_chaincode::keys;
+use epione_client::EpioneClient;
 use epione_client::fhir::RecordFile;
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
 use epione_types::call::{
     Call, EraseRecord, MarkEnteredInError, RegisterRecord, SetRetention, SupersedeRecord,
 };
-use epione_types::id::{OpaqueRef, RecordId};
+use epione_types::id::{OpaqueRef, PatientId, RecordId};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{done, fhir, report, view};
+use super::{all_pages, done, fhir, report, view};
 use crate::args::{Record, RecordErase, RecordError, RecordHold, RecordRegister, RecordRevise};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
@@ -51,23 +52,8 @@ pub(super) async fn run(command: Record) -> Result<Shown, CliError> {
         Record::List { patient, connect } => {
             let session = Session::open(&connect).await?;
             let patient = session.book.patient(&patient)?;
-            let mut rows = Vec::new();
-            let mut page_token = bytes::Bytes::new();
-            loop {
-                let request = pb::ListRecordsRequest {
-                    patient_id: raw(patient.0),
-                    page: Some(pb::PageRequest { page_size: 500, page_token }),
-                    options: None,
-                };
-                let page = session.client.list_records(request).await?;
-                for record in &page.records {
-                    rows.push(view::record(record)?);
-                }
-                page_token = page.next_page_token;
-                if page_token.is_empty() {
-                    return Ok(Shown::many(rows));
-                }
-            }
+            let found = records(&session.client, patient).await?;
+            Ok(Shown::many(found.iter().map(view::record).collect::<Result<_, _>>()?))
         }
         Record::Provenance(args) => fhir::provenance_of(&args).await,
         Record::Show { record, connect } => {
@@ -113,6 +99,16 @@ async fn revise(args: RecordRevise) -> Result<Shown, CliError> {
     import::keep_record(&args.keep, &format!("{record}-{}", file.commitment()), &file)?;
     let fields = Fields::new().text("record", record).with("version", call.version.saturating_add(1));
     done(&session, Call::SupersedeRecord(call), fields, &args.write).await
+}
+
+/// All records of a patient that the caller may know of.
+pub(super) async fn records(client: &EpioneClient, patient: PatientId) -> Result<Vec<pb::Record>, CliError> {
+    all_pages(async |page| {
+        let request = pb::ListRecordsRequest { patient_id: raw(patient.0), page: Some(page), options: None };
+        let answer = client.list_records(request).await?;
+        Ok((answer.records, answer.next_page_token))
+    })
+    .await
 }
 
 async fn register(args: RecordRegister) -> Result<Shown, CliError> {

@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::{ALARMS_KEPT, Driver, Ports};
 use crate::conduct::Offence;
 use crate::ports::{Answer, Job, Log as _, Transport as _, Workers as _};
+use crate::start::leavers;
 use crate::wire::Frame;
 
 /// How many validators are asked for a batch at once: an answer may be large.
@@ -62,7 +63,7 @@ impl<P: Ports> Driver<P> {
         self.members = config.set.validators.iter().map(|one| one.network_key).collect();
         let members = &self.members;
         self.peers.keep(|place| before.get(place).is_some() && before.get(place) == members.get(place));
-        self.left = before.into_iter().filter(|key| !self.members.contains(key)).collect();
+        self.left = leavers(before, &config.set);
         self.tell_roster();
     }
 

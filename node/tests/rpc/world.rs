@@ -395,17 +395,7 @@ fn rule(kind: GrantKind, to: &str) -> Rule {
 }
 
 pub(crate) fn access(name: &str) -> RecordAccess {
-    RecordAccess {
-        record: record(name),
-        role: Role::Physician,
-        action: Action::Read,
-        purpose: Purpose::Treat,
-        study: None,
-        link: None,
-        mandate: None,
-        emergency: None,
-        attestation: None,
-    }
+    RecordAccess::new(record(name), Role::Physician, Action::Read, Purpose::Treat)
 }
 
 /// Breaks the glass.

@@ -632,19 +632,8 @@ impl Cluster {
             })
         };
         let admin = format!("hospital{last}.admin");
-        let access = || {
-            Call::RecordAccess(RecordAccess {
-                record,
-                role: Role::Physician,
-                action: Action::Read,
-                purpose: Purpose::Treat,
-                study: None,
-                link: None,
-                mandate: None,
-                emergency: None,
-                attestation: None,
-            })
-        };
+        let access =
+            || Call::RecordAccess(RecordAccess::new(record, Role::Physician, Action::Read, Purpose::Treat));
         let register = Call::RegisterPatient(RegisterPatient {
             patient: anna,
             key: Some(key("anna").public_key()),

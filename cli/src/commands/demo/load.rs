@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::cast::{Cast, Hospital};
 use super::{must, say};
+use crate::commands::record;
 use crate::error::CliError;
 use crate::load::{Gate, Tally, submit_all};
 use crate::output::Fields;
@@ -303,17 +304,7 @@ async fn read_back(cast: &Cast, work: &Work) -> Result<(u64, u64), CliError> {
         for patient in work.patients_of(number) {
             let request = pb::GetPatientRequest { patient_id: raw(patient.0), options: None };
             patients += u64::from(hospital.own_node.get_patient(request).await?.patient.is_some());
-            let mut page_token = bytes::Bytes::new();
-            loop {
-                let page = Some(pb::PageRequest { page_size: 500, page_token });
-                let request = pb::ListRecordsRequest { patient_id: raw(patient.0), page, options: None };
-                let answer = hospital.own_node.list_records(request).await?;
-                records += answer.records.len() as u64;
-                page_token = answer.next_page_token;
-                if page_token.is_empty() {
-                    break;
-                }
-            }
+            records += record::records(&hospital.own_node, patient).await?.len() as u64;
         }
     }
     Ok((patients, records))

@@ -45,17 +45,8 @@ impl Consent {
 }
 
 fn access(record: RecordId, emergency: Option<Emergency>) -> RecordAccess {
-    RecordAccess {
-        record,
-        role: Role::Physician,
-        action: Action::Read,
-        purpose: if emergency.is_some() { Purpose::Btg } else { Purpose::Treat },
-        study: None,
-        link: None,
-        mandate: None,
-        emergency,
-        attestation: None,
-    }
+    let purpose = if emergency.is_some() { Purpose::Btg } else { Purpose::Treat };
+    RecordAccess { emergency, ..RecordAccess::new(record, Role::Physician, Action::Read, purpose) }
 }
 
 /// A foreign doctor is denied, is permitted by the patient's grant, is denied after its end, and breaks the glass.
