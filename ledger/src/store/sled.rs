@@ -14,6 +14,7 @@ use std::{
     io,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{Batch, KEY_BYTES_MAX, Page, Store, StoreError, VALUE_BYTES_MAX};
@@ -21,6 +22,11 @@ use super::{Batch, KEY_BYTES_MAX, Page, Store, StoreError, VALUE_BYTES_MAX};
 /// A quarter of it takes 17 of the longest values with their keys.
 const SEGMENT_BYTES: usize = 2 << 20;
 const _: () = assert!(17 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + 4096 < SEGMENT_BYTES / 4);
+
+/// sled's own threads let go of its files a little after the store was dropped: how often, and for how long, one that was
+/// opened again at once waits for them.
+const LOCK_WAITS: u32 = 40;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A sled database of one tree.
 #[derive(Debug)]
@@ -39,12 +45,19 @@ impl SledStore {
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         const DOING: &str = "opening";
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
-        let db = panic::catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| StoreError::Damaged {
-                doing: DOING,
-                what: "sled could not read its files".to_owned(),
-            })?
-            .map_err(on(DOING))?;
+        let mut waits = LOCK_WAITS;
+        let db = loop {
+            let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| {
+                StoreError::Damaged { doing: DOING, what: "sled could not read its files".to_owned() }
+            })?;
+            match opened {
+                Err(sled::Error::Io(error)) if waits > 0 && error.to_string().contains("acquire lock") => {
+                    waits -= 1;
+                    std::thread::sleep(LOCK_WAIT);
+                }
+                opened => break opened.map_err(on(DOING))?,
+            }
+        };
         let file = File::open(dir.join("db")).map_err(disk(DOING))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent).map_err(disk(DOING))?;
