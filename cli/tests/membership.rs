@@ -37,5 +37,6 @@ fn a_fifth_node_joins_is_counted_on_and_leaves_again() {
     story.decide(&leave, None, 3, &[1, 2]);
     story.are_in(2, &[0, 1, 2, 3]);
     story.certified_at(1, "dora");
+    story.may_go(4);
     story.admin(3, &leave).fails(1, &["there is no validator"]);
 }

@@ -157,6 +157,7 @@ async fn four_become_seven_lose_two_and_renew_a_key_while_clinics_go_on() {
     assert_eq!(story.validators(2), [std::slice::from_ref(&renewed.voting), &keys[1..]].concat());
     story.certified_at(renewed.node, "carl");
     told.part("a key renewed").await;
+    story.may_go(0);
     story.net.run(&["testnet", "kill", "0"], "--dir").ok();
     told.part("the old one switched off").await;
 

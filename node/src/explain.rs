@@ -15,7 +15,7 @@ use epione_consensus::{Action, Cause, Change, Due, Explanation, Halt, Misbehavio
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
 use epione_types::id::OrgId;
-use epione_types::{Height, ValidatorIndex};
+use epione_types::{Epoch, Height, ValidatorIndex};
 use serde_json::{Value, json};
 
 /// How long votes of validators that are here may take before somebody should look, in ms.
@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub fault: Option<String>,
     /// Votes that decide.
     pub quorum: usize,
+    /// If this node has no vote in this epoch: the last height of the epoch before.
+    pub follows_from: Option<Height>,
     /// The other validators, in order.
     pub peers: Vec<Peer>,
     /// How many certified heights this node is behind what f+1 others tell.
@@ -309,6 +311,9 @@ pub fn advice(snapshot: &Snapshot) -> String {
         }
         .to_owned();
     }
+    if let Some(after) = snapshot.follows_from {
+        return without_a_vote(snapshot, after);
+    }
     let gone: Vec<&Peer> = snapshot.peers.iter().filter(|peer| !peer.connected || peer.silent).collect();
     let who = names(gone.iter().copied());
     if here == 1 && all > 1 {
@@ -356,6 +361,34 @@ pub fn advice(snapshot: &Snapshot) -> String {
             }
         }
     }
+}
+
+/// For one that left or is to join. Whoever seals a height has executed all below it: so a certificate of this epoch proves
+/// that a quorum has what was decided up to its beginning, and whoever left need not serve it any more (R20).
+fn without_a_vote(snapshot: &Snapshot, after: Height) -> String {
+    let (epoch, low) = (snapshot.consensus.place.epoch, snapshot.consensus.low);
+    let left = if epoch == Epoch::ZERO {
+        String::new()
+    } else if low > after {
+        format!(
+            "If this node left, it may be switched off: a quorum of epoch {epoch} has certified height {low}, so it has all that was decided up to height {after}. "
+        )
+    } else {
+        format!(
+            "If this node left, keep it running: the validators of epoch {epoch} may not all have height {after} yet, and prove it with the next certificate. "
+        )
+    };
+    let joins = if !snapshot.peers.iter().any(|peer| peer.connected) {
+        "If it is to follow, look at its addresses and certificates, and whether its joining is proposed: it reaches no validator.".to_owned()
+    } else if snapshot.lag > 0 {
+        format!(
+            "If it is to join, wait: it catches up by itself, and is behind by {}.",
+            heights(snapshot.lag)
+        )
+    } else {
+        "If it is to join, say so with `epione validator ready`: it has caught up.".to_owned()
+    };
+    left + &joins
 }
 
 /// The answer as `epione node explain --json` has it, in the order in which it is read.

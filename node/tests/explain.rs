@@ -53,6 +53,7 @@ fn idle(n: u16) -> Snapshot {
         since_ms: 61_230,
         fault: None,
         quorum: quorum::quorum(n.into()),
+        follows_from: None,
         peers: (0..me).map(peer).collect(),
         lag: 0,
     }
@@ -117,6 +118,13 @@ trait Situation: Into<Snapshot> {
         it.peers.iter_mut().filter(|peer| peer.index.0 == who).for_each(|peer| peer.lag = Some(heights));
         it
     }
+    /// It has no vote in the epoch that began after this height.
+    fn follows(self, epoch: u64, after: u64) -> Snapshot {
+        let mut it = self.into();
+        it.consensus.place.epoch = Epoch(epoch);
+        (it.follows_from, it.quorum) = (Some(Height(after)), quorum::quorum(it.peers.len()));
+        it
+    }
     fn halted(self, halt: Halt) -> Snapshot {
         let mut it = self.into().stage(Stage::Halted, 12, 12, 3_723_000);
         (it.consensus.halted, it.consensus.due) = (Some(halt), None);
@@ -141,6 +149,8 @@ fn situations() -> Vec<(&'static str, Snapshot)> {
     fault.fault = Some("the consensus log cannot be written: no space left on device".to_owned());
     let mut fetching = idle(4).stage(Stage::Blocks, 13, 52, 700).due(Action::AskForBlocks, 640);
     fetching.lag = 40;
+    let mut joins = idle(5).follows(0, 0).stage(Stage::Blocks, 13, 43, 700).due(Action::AskForBlocks, 640);
+    joins.lag = 31;
     let proposal = idle(4).stage(Stage::Proposal, 13, 13, 600).due(Action::Suspect(Cause::RequestLate), 400);
     vec![
         ("idle", idle(4)),
@@ -229,6 +239,11 @@ fn situations() -> Vec<(&'static str, Snapshot)> {
             idle(4).halted(Halt::Impersonated { what: Foreign::Vote(Kind::Commit), height: Height(12) }),
         ),
         ("disk fault", fault),
+        ("left at height 12, above which nothing is certified yet", idle(5).follows(1, 12)),
+        ("left at height 9, above which heights are certified", idle(5).follows(1, 9)),
+        ("left long ago: nobody links to it any more", idle(5).follows(1, 9).gone(&[0, 1, 2, 3])),
+        ("is to join, and fetches blocks", joins),
+        ("is to join, and has caught up", idle(5).follows(0, 0)),
     ]
 }
 

@@ -22,7 +22,13 @@ pub(super) async fn run(command: Node) -> Result<Shown, CliError> {
         Node::Status(ConnectOnly { connect }) => {
             let session = Session::lazy(&connect, Door::Operators)?;
             let status = session.client.get_node_status(epione_proto::v1::GetNodeStatusRequest {}).await?;
-            Ok(Shown::one(view::node_status(&status).and(view::node_peers(&status))))
+            let shown = Shown::one(view::node_status(&status).and(view::node_peers(&status)));
+            if status.role() != epione_proto::v1::NodeRole::Follower {
+                return Ok(shown);
+            }
+            // Is it needed, or needed yet? Its role alone does not say.
+            let answer = session.client.explain(epione_proto::v1::ExplainRequest {}).await?;
+            Ok(shown.note(answer.advice))
         }
         Node::Explain(ConnectOnly { connect }) => {
             let session = Session::lazy(&connect, Door::Operators)?;

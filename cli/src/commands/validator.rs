@@ -174,5 +174,11 @@ async fn propose(
     let action = ProposalAction::ChangeValidators { remove, add };
     let call = Call::Propose(Propose { proposal, action });
     let fields = Fields::new().text("proposal", proposal).and(fields);
-    done(session, call, fields, &change.write).await
+    let shown = done(session, call, fields, &change.write).await?;
+    Ok(match remove {
+        Some(_) => shown.note(
+            "Keep the node that leaves running until its `epione node explain` says that it may be switched off.",
+        ),
+        None => shown,
+    })
 }

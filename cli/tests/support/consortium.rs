@@ -58,6 +58,15 @@ impl Consortium {
         });
     }
 
+    /// Waits until a node that left says that it may be switched off.
+    pub(crate) fn may_go(&self, node: usize) {
+        let explain = format!("node explain --node {node}");
+        eventually(&format!("node {node} may be switched off"), || {
+            let advice = text(&self.admin(node, &explain).ok().json(), "advice");
+            advice.starts_with("If this node left, it may be switched off")
+        });
+    }
+
     /// The voting keys in force, as a node tells them.
     pub(crate) fn validators(&self, node: usize) -> Vec<String> {
         let rows = self.admin(node, &format!("validator list --node {node}")).ok().json();

@@ -114,6 +114,7 @@ impl<P: Ports> Driver<P> {
             since_ms: self.now.saturating_sub(self.stands_since),
             fault: self.fault.clone(),
             quorum: config.set.quorum(),
+            follows_from: (!config.is_member()).then_some(config.begin),
             peers: (0..).zip(&config.set.validators).filter(|(at, _)| *at != config.me.0).map(peer).collect(),
             lag: sure.0.saturating_sub(low.0),
         }
