@@ -11,7 +11,7 @@ use epione_client::{ClientError, Config, EpioneClient, Trust, TxBuilder, TxStatu
 use epione_types::call::{Call, Month, RegisterPatient, RegisterPractitioner, RegisterRecord};
 use epione_types::codes::{Category, Role};
 use epione_types::id::{OpaqueRef, PatientId, PractitionerId, RecordId};
-use epione_types::{Hash, Outcome, SecretKey, SignedTx, Signer, TxId};
+use epione_types::{Hash, Outcome, Receipt, SecretKey, SignedTx, Signer, TxId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -61,6 +61,16 @@ impl Doors {
         }
     }
 
+    /// The administrator of a node's hospital, who asks that node first, and the key.
+    pub(super) fn admin_of(
+        &self,
+        node: usize,
+        within: Duration,
+    ) -> Result<(EpioneClient, &SecretKey), Failed> {
+        let key = self.admins.get(node).ok_or_else(|| Failed(format!("there is no node {node}")))?;
+        Ok((self.all_from(node, key, within)?, key))
+    }
+
     fn client(
         &self,
         endpoints: Vec<String>,
@@ -86,7 +96,7 @@ pub(super) struct Doctor {
 impl Doctor {
     /// Of hospital `first`.
     pub(super) async fn enrol(doors: &Doors, first: usize, within: Duration) -> Result<Self, Failed> {
-        let admin = doors.admins.get(first).ok_or_else(|| Failed(format!("there is no hospital {first}")))?;
+        let (by_admin, admin) = doors.admin_of(first, within)?;
         let key = SecretKey::generate().map_err(Failed::of)?;
         let call = RegisterPractitioner {
             practitioner: PractitionerId(tx::random_id().map_err(Failed::of)?),
@@ -96,14 +106,13 @@ impl Doctor {
             credential_until: None,
             identity_commitment: Hash([1; 32]),
         };
-        let client = doors.all_from(first, admin, within)?;
-        let signed = TxBuilder::new(client.chain_id(), Call::RegisterPractitioner(call));
-        certified(&client, &signed.sign(admin, &[&key as &dyn Signer]).map_err(Failed::of)?).await?;
+        let signed = TxBuilder::new(by_admin.chain_id(), Call::RegisterPractitioner(call));
+        applied(&by_admin, &signed.sign(admin, &[&key as &dyn Signer]).map_err(Failed::of)?).await?;
         let patient = PatientId(tx::random_id().map_err(Failed::of)?);
         let call = RegisterPatient { patient, key: None, notice_hash: Hash([2; 32]) };
         let client = doors.all_from(first, &key, within)?;
         let signed = TxBuilder::new(client.chain_id(), Call::RegisterPatient(call));
-        certified(&client, &signed.sign(&key, &[]).map_err(Failed::of)?).await?;
+        applied(&client, &signed.sign(&key, &[]).map_err(Failed::of)?).await?;
         Ok(Self { doors: doors.clone(), first, key, patient, within })
     }
 
@@ -128,16 +137,16 @@ impl Doctor {
     /// One submission made now, through this node first, until its certificate is there and verified.
     pub(super) async fn submit_one(&self, first: usize, within: Duration) -> Result<Answered, Failed> {
         let client = self.doors.all_from(first, &self.key, within)?;
-        certified(&client, &self.record(&client)?).await
+        let receipt = applied(&client, &self.record(&client)?).await?;
+        Ok(Answered { id: receipt.tx_id, height: receipt.height.0, index: receipt.index })
     }
 }
 
-async fn certified(client: &EpioneClient, tx: &SignedTx) -> Result<Answered, Failed> {
+/// Certified, and not refused.
+pub(super) async fn applied(client: &EpioneClient, tx: &SignedTx) -> Result<Receipt, Failed> {
     let status = client.submit(tx, Wait::Certified).await.map_err(Failed::of)?;
     match status.receipt() {
-        Some(receipt) if receipt.outcome == Outcome::Ok => {
-            Ok(Answered { id: tx.id(), height: receipt.height.0, index: receipt.index })
-        }
+        Some(receipt) if receipt.outcome == Outcome::Ok => Ok(receipt.clone()),
         _ => Err(Failed(format!("a submission came to {status:?}"))),
     }
 }

@@ -1,11 +1,14 @@
 //! What was lost: compares what clients were promised with what the nodes hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use epione_client::EpioneClient;
 use epione_proto::v1 as pb;
 use epione_types::codes::Refusal;
 use epione_types::{Outcome, Receipt, TxId};
+
+use tokio::task::JoinSet;
 
 use super::Failed;
 use super::load::Answered;
@@ -29,6 +32,42 @@ pub(super) async fn effects(client: &EpioneClient, tip: u64) -> Result<Effects, 
         }
     }
     Ok(found)
+}
+
+/// How long a node may take to answer what it may refuse.
+pub(super) const REFUSED_WITHIN: Duration = Duration::from_millis(500);
+/// Blocks that are asked for at once.
+const AT_ONCE: u64 = 16;
+
+/// How many blocks up to a height this node gives as another one does, and how many it does not give.
+pub(super) async fn same_blocks(
+    node: &EpioneClient,
+    other: &EpioneClient,
+    tip: u64,
+) -> Result<(u64, u64), Failed> {
+    let (mut same, mut none) = (0, 0);
+    for first in (1..=tip).step_by(usize::try_from(AT_ONCE).unwrap_or(1)) {
+        let mut asking = JoinSet::new();
+        for height in first..=tip.min(first + AT_ONCE - 1) {
+            let (node, other) = (node.clone(), other.clone());
+            asking.spawn(async move {
+                let request = pb::GetBlockRequest { height, with_transactions: true, with_receipts: true };
+                // Signers may differ from node to node, and nothing else.
+                let bare =
+                    |block: Option<pb::Block>| block.map(|block| pb::Block { certificate: None, ..block });
+                let wanted = bare(other.get_block(request).await.map_err(Failed::of)?.block);
+                match node.get_block(request).await {
+                    Ok(answer) if bare(answer.block.clone()) == wanted => Ok(true),
+                    Ok(_) => Err(Failed(format!("block {height} is another than the others have"))),
+                    Err(_) => Ok(false),
+                }
+            });
+        }
+        while let Some(answer) = asking.join_next().await {
+            if answer.map_err(Failed::of)?? { same += 1 } else { none += 1 }
+        }
+    }
+    Ok((same, none))
 }
 
 /// Every promise that a node does not keep, in words. None: nothing was lost.

@@ -10,6 +10,7 @@
 //!
 //! Tested by `cli/tests/drill.rs`, where the binary is known, and by the tests of each part.
 
+mod change;
 mod disk;
 mod load;
 mod lost;
@@ -57,9 +58,13 @@ drills!(
     "corrupt-log-tail",
     "corrupt-log",
     "corrupt-store",
+    "corrupt-page",
     "wiped-node",
     "clock-offset",
     "rolling-restart",
+    "join",
+    "leave",
+    "key-rotation",
 );
 
 #[cfg(test)]

@@ -36,23 +36,29 @@ struct Mode {
 #[derive(Debug)]
 pub(super) struct Proxies {
     links: BTreeMap<(usize, usize), (u16, watch::Sender<Mode>)>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Proxies {
     /// Between nodes that listen at these ports of 127.0.0.1.
     pub(super) async fn start(ports: &[u16]) -> io::Result<Self> {
-        let (mut links, mut tasks) = (BTreeMap::new(), JoinSet::new());
+        let mut proxies = Self { links: BTreeMap::new(), tasks: JoinSet::new() };
         for from in 0..ports.len() {
-            for (to, target) in ports.iter().enumerate().filter(|(to, _)| *to != from) {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-                let port = listener.local_addr()?.port();
-                let (mode, modes) = watch::channel(Mode::default());
-                links.insert((from, to), (port, mode));
-                tasks.spawn(serve(listener, *target, modes));
-            }
+            proxies.add(from, ports).await?;
         }
-        Ok(Self { links, _tasks: tasks })
+        Ok(proxies)
+    }
+
+    /// From one node to those that listen at these ports, of which one may be its own.
+    pub(super) async fn add(&mut self, from: usize, ports: &[u16]) -> io::Result<()> {
+        for (to, target) in ports.iter().enumerate().filter(|(to, _)| *to != from) {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let port = listener.local_addr()?.port();
+            let (mode, modes) = watch::channel(Mode::default());
+            self.links.insert((from, to), (port, mode));
+            self.tasks.spawn(serve(listener, *target, modes));
+        }
+        Ok(())
     }
 
     /// Where one node reaches another.

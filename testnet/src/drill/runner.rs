@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::change::{Changes, Joining};
 use super::disk::SmallDisk;
 use super::load::{Answered, Answers, Doctor, Doors, Load};
 use super::proxy::Proxies;
 use super::scenario::{Drill, Member, Part, Step, Who};
 use super::{Failed, lost, stored};
+use epione_client::keys;
+use epione_types::{SecretKey, Signer as _, Validator};
+
 use crate::local::{Lifetime, Network, NodeReport, Options, Probe};
 
 /// How often a condition is looked at again.
@@ -101,6 +105,8 @@ struct Runner<'a> {
     together: Vec<usize>,
     frozen: BTreeSet<usize>,
     out: BTreeSet<usize>,
+    /// Who was voted out, and has no part in what must hold.
+    left: BTreeSet<usize>,
     /// Where the log of each node ended before it was last started.
     marks: Vec<u64>,
     /// When something was last done.
@@ -130,14 +136,7 @@ impl<'a> Runner<'a> {
         let ports: Vec<u16> = network.state().nodes.iter().map(|node| node.ports.peer).collect();
         let proxies = Proxies::start(&ports).await.map_err(Failed::of)?;
         for from in 0..ports.len() {
-            let path = network.layout().config(from);
-            let mut text = std::fs::read_to_string(&path).map_err(Failed::of)?;
-            for (to, port) in ports.iter().enumerate().filter(|(to, _)| *to != from) {
-                let address = |port: u16| format!("address = \"/ip4/127.0.0.1/tcp/{port}\"");
-                let proxy = proxies.port(from, to).ok_or_else(|| Failed("a link is missing".to_owned()))?;
-                text = text.replace(&address(*port), &address(proxy));
-            }
-            std::fs::write(&path, text).map_err(Failed::of)?;
+            rewire(&network, &proxies, from, &ports)?;
         }
         let up_within = patience.max(UP_WITHIN);
         network.start_all(up_within).await?;
@@ -163,6 +162,7 @@ impl<'a> Runner<'a> {
             together: Vec::new(),
             frozen: BTreeSet::new(),
             out: BTreeSet::new(),
+            left: BTreeSet::new(),
             marks,
             acted: Instant::now(),
             patience,
@@ -275,22 +275,31 @@ impl<'a> Runner<'a> {
                 Ok(String::new())
             }
             Step::Damage(node, part) => {
-                self.stopped(*node)?;
+                let live = *part == Part::LedgerPages;
+                if live && !self.network.is_running(*node) {
+                    return Err(Failed(format!("node {node} does not run: start it first")));
+                }
+                if !live {
+                    self.stopped(*node)?;
+                }
                 let told = stored::damage(&self.network.layout().data(*node), *part)?;
                 self.way(match part {
                     Part::LogTail => "bytes of an unfinished record at the log's end",
                     Part::Log => "one byte within the log's newest file",
                     Part::Ledger => "one byte in 4096 of sled's file",
                     Part::LedgerHead => "one byte of the file by which sled opens",
+                    Part::LedgerPages => "one byte in 4096 of sled's file, while the node runs",
                     Part::Pool => "bytes of the pool",
                 });
                 Ok(told)
             }
-            Step::Wipe(node, parts) => {
-                self.stopped(*node)?;
-                stored::wipe(&self.network.layout().data(*node), parts)?;
+            Step::Wipe(who, parts) => {
+                for node in self.whom(*who).await? {
+                    self.stopped(node)?;
+                    stored::wipe(&self.network.layout().data(node), parts)?;
+                }
                 self.way("folders removed");
-                Ok(String::new())
+                Ok(self.them())
             }
             Step::Jump(who, ms) => {
                 for node in self.whom(*who).await? {
@@ -299,12 +308,34 @@ impl<'a> Runner<'a> {
                 self.way("testnet.clock_offset_ms, from the next start on");
                 Ok(self.them())
             }
+            Step::Join(hospital) => {
+                let joins = self.change(None, Some(*hospital)).await?;
+                self.them = joins.into_iter().collect();
+                Ok(self.them())
+            }
+            Step::Leave(who) => {
+                for node in self.whom(*who).await? {
+                    self.change(Some(node), None).await?;
+                }
+                Ok(self.them())
+            }
+            Step::Renew(who) => {
+                let mut told = Vec::new();
+                for node in self.whom(*who).await? {
+                    if let Some(joins) = self.change(Some(node), Some(node)).await? {
+                        told.push(format!("node {joins} for node {node}"));
+                    }
+                }
+                Ok(told.join(", "))
+            }
             Step::Progress => self.progress().await,
             Step::OtherPrimary => self.other_primary().await,
             Step::Standstill(time) => self.standstill(*time).await,
             Step::Back(who) => self.back(*who).await,
             Step::Silent(node) => self.silent(*node).await,
             Step::Refusal(node, words) => self.refusal(*node, words).await,
+            Step::Advice(who, words) => self.advice(*who, words).await,
+            Step::Sound(node, words) => self.sound(*node, words).await,
         }
     }
 
@@ -319,13 +350,20 @@ impl<'a> Runner<'a> {
         them.join(", ")
     }
 
-    fn all(&self) -> core::ops::Range<usize> {
-        0..self.network.len()
+    /// Every node but those that have left.
+    fn all(&self) -> impl Iterator<Item = usize> {
+        (0..self.network.len()).filter(|node| !self.left.contains(node))
+    }
+
+    /// Who is not compared in the end.
+    fn tell_out(&mut self) {
+        self.report.out = self.out.union(&self.left).copied().collect();
     }
 
     /// Runs, and is to answer.
     fn is_well(&self, node: usize) -> bool {
-        self.network.is_running(node) && !self.frozen.contains(&node) && !self.out.contains(&node)
+        let excused = [&self.frozen, &self.out, &self.left];
+        self.network.is_running(node) && !excused.iter().any(|nodes| nodes.contains(&node))
     }
 
     fn stopped(&self, node: usize) -> Result<(), Failed> {
@@ -339,7 +377,7 @@ impl<'a> Runner<'a> {
             *mark = length;
         }
         self.out.remove(&node);
-        self.report.out = self.out.iter().copied().collect();
+        self.tell_out();
         Ok(self.network.start(node)?)
     }
 
@@ -381,8 +419,11 @@ impl<'a> Runner<'a> {
             Who::Node(node) => vec![node],
             Who::Primary => vec![self.primary().await?],
             Who::Faults => {
-                let (first, n) = (self.primary().await?, self.network.len());
-                (0..epione_types::quorum::faults(n)).map(|i| (first + i) % n).collect()
+                let (first, mut nodes) = (self.primary().await?, self.all().collect::<Vec<_>>());
+                let place = nodes.iter().position(|node| *node == first).unwrap_or_default();
+                nodes.rotate_left(place);
+                nodes.truncate(epione_types::quorum::faults(nodes.len()));
+                nodes
             }
             Who::All => self.all().collect(),
             Who::Them => std::mem::take(&mut self.them),
@@ -499,8 +540,8 @@ impl<'a> Runner<'a> {
         let others = self.all().filter(|node| self.is_well(*node)).count().saturating_sub(1);
         self.eventually(async || {
             let reports = self.reports().await;
-            let view =
-                reports.iter().filter_map(|report| report.in_consensus(others).ok()).max().unwrap_or(0);
+            let voting = reports.iter().filter(|report| !self.left.contains(&report.node));
+            let view = voting.filter_map(|report| report.in_consensus(others).ok()).max().unwrap_or(0);
             for node in &nodes {
                 let Some(report) = reports.get(*node) else { continue };
                 if !report.running {
@@ -560,12 +601,126 @@ impl<'a> Runner<'a> {
             }
         }
         self.out.insert(node);
-        self.report.out = self.out.iter().copied().collect();
+        self.tell_out();
         let error = said.lines().rev().find(|line| line.starts_with("error: "));
         Ok(format!(
             "node {node} does not start, and says: {}",
             error.unwrap_or("").trim_start_matches("error: ")
         ))
+    }
+
+    /// One leaves, or one joins for the hospital of another, or both in one step; who joined. Then all are in the next epoch.
+    async fn change(&mut self, leaves: Option<usize>, of: Option<usize>) -> Result<Option<usize>, Failed> {
+        if let Some(node) = leaves.filter(|node| self.left.contains(node)) {
+            return Err(Failed(format!("node {node} has left already")));
+        }
+        let (epoch, voters) = (self.epoch().await, self.hospitals());
+        let remove = leaves.map(|node| self.key(node, "voting").map(|key| key.public_key())).transpose()?;
+        let joins = match of {
+            Some(of) => Some(self.joining(of).await?),
+            None => None,
+        };
+        let (by, others) = voters.split_first().ok_or_else(|| Failed("nobody has a vote".to_owned()))?;
+        let changes = Changes::through(&self.doors, self.patience);
+        let proposal = changes.propose(*by, remove, joins.as_ref()).await?;
+        if let Some(joins) = &joins {
+            self.eventually(async || changes.confirm(proposal, joins).await).await?;
+        }
+        let acted = Instant::now();
+        changes.pass(proposal, others).await?;
+        self.acted = acted;
+        self.left.extend(leaves);
+        self.tell_out();
+        self.eventually(async || {
+            let reports = self.reports().await;
+            let late = reports
+                .iter()
+                .filter(|report| self.is_well(report.node))
+                .find(|report| report.answer.as_ref().map_or(true, |status| status.epoch <= epoch));
+            Ok(late
+                .map_or(Ok(()), |report| Err(format!("node {} is not in epoch {}", report.node, epoch + 1))))
+        })
+        .await?;
+        self.way("a vote of the hospitals");
+        Ok(joins.map(|joins| joins.node))
+    }
+
+    /// The highest epoch in which a node is.
+    async fn epoch(&self) -> u64 {
+        let reports = self.reports().await;
+        reports.iter().filter_map(|report| Some(report.answer.as_ref().ok()?.epoch)).max().unwrap_or(0)
+    }
+
+    /// One node of each hospital that has a vote.
+    fn hospitals(&self) -> Vec<usize> {
+        let mut known = BTreeSet::new();
+        let organisation = |node: &usize| self.network.state().nodes.get(*node).map(|it| it.organisation);
+        self.all().filter(|node| known.insert(organisation(node))).collect()
+    }
+
+    fn key(&self, node: usize, which: &str) -> Result<SecretKey, Failed> {
+        keys::read(&self.network.layout().node(node).join(format!("{which}.key"))).map_err(Failed::of)
+    }
+
+    /// Another node for the hospital of this one, started; its wires run through proxies, too.
+    async fn joining(&mut self, of: usize) -> Result<Joining, Failed> {
+        let (node, added) = self.network.add(of)?;
+        let nodes = &self.network.state().nodes;
+        let ports: Vec<u16> = nodes.iter().map(|node| node.ports.peer).collect();
+        let organisation = nodes.get(node).map(|state| state.organisation);
+        let organisation = organisation.ok_or_else(|| Failed(format!("there is no node {node}")))?;
+        self.proxies.add(node, &ports).await.map_err(Failed::of)?;
+        rewire(&self.network, &self.proxies, node, &ports)?;
+        self.marks.push(0);
+        self.start(node)?;
+        self.probe = Probe::new(self.network.layout(), self.network.state())?;
+        self.doors = Doors::of(self.network.layout(), self.network.state())?;
+        let validator = Validator { organisation, public_key: added.voting, network_key: added.network };
+        Ok(Joining { node, voting: self.key(node, "voting")?, validator })
+    }
+
+    /// They explain themselves, and advise this.
+    async fn advice(&mut self, who: Who, words: &[String]) -> Result<String, Failed> {
+        let nodes = self.whom(who).await?;
+        self.eventually(async || {
+            for node in &nodes {
+                match self.probe.explain(*node).await {
+                    Ok(it) if words.iter().all(|word| it.advice.contains(word)) => {}
+                    Ok(it) => return Ok(Err(format!("node {node} advises: {}", it.advice))),
+                    Err(why) => return Ok(Err(format!("node {node} {why}"))),
+                }
+            }
+            Ok(Ok(()))
+        })
+        .await?;
+        Ok(self.them())
+    }
+
+    /// Whatever block the node gives is the one that another gives; and it has said these words.
+    async fn sound(&self, node: usize, words: &[String]) -> Result<String, Failed> {
+        let other = self.all().find(|other| *other != node && self.is_well(*other));
+        let other = other.ok_or_else(|| Failed("no other node runs".to_owned()))?;
+        let low = |reports: &[NodeReport], node: usize| {
+            let answer = reports.get(node).and_then(|report| report.answer.as_ref().ok());
+            answer.map(|status| status.low).unwrap_or_default()
+        };
+        self.eventually(async || {
+            let reports = self.reports().await;
+            let tip = low(&reports, node).min(low(&reports, other));
+            let asked = self.doors.admin_at(node, lost::REFUSED_WITHIN)?;
+            let (same, none) =
+                lost::same_blocks(&asked, &self.doors.admin_at(other, self.patience)?, tip).await?;
+            let said = self.words(node);
+            Ok(match words.iter().find(|word| !said.contains(*word)) {
+                Some(word) => {
+                    Err(format!("node {node} gives {same} blocks of {tip} and has not said {word:?}"))
+                }
+                None => {
+                    Ok(format!("node {node} gives {same} blocks as node {other} does, and of {none} none"))
+                }
+            })
+        })
+        .await
     }
 
     /// What a node has printed since it was last started.
@@ -633,6 +788,18 @@ impl<'a> Runner<'a> {
         let told = lost.get(..TOLD.min(lost.len())).unwrap_or_default().join("\n");
         Err(Failed(format!("{} promises are broken:\n{told}", lost.len())))
     }
+}
+
+/// Lets a node reach all others through the proxies.
+fn rewire(network: &Network, proxies: &Proxies, from: usize, ports: &[u16]) -> Result<(), Failed> {
+    let path = network.layout().config(from);
+    let mut text = std::fs::read_to_string(&path).map_err(Failed::of)?;
+    for (to, port) in ports.iter().enumerate().filter(|(to, _)| *to != from) {
+        let address = |port: u16| format!("address = \"/ip4/127.0.0.1/tcp/{port}\"");
+        let proxy = proxies.port(from, to).ok_or_else(|| Failed("a link is missing".to_owned()))?;
+        text = text.replace(&address(*port), &address(proxy));
+    }
+    std::fs::write(&path, text).map_err(Failed::of)
 }
 
 /// Where a node is in the end.

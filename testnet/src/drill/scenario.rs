@@ -70,6 +70,8 @@ pub enum Part {
     Ledger,
     /// The file by which the ledger's store is opened.
     LedgerHead,
+    /// The ledger's store while the node runs: what it has not read yet.
+    LedgerPages,
     /// The durable mempool.
     Pool,
 }
@@ -104,9 +106,15 @@ pub enum Step {
     /// Bytes of what a stopped node stores are changed.
     Damage(usize, Part),
     /// Parts of what a stopped node stores are removed.
-    Wipe(usize, Vec<Part>),
+    Wipe(Who, Vec<Part>),
     /// The wall clock of a node is wrong by so many ms from its next start on.
     Jump(Who, i64),
+    /// Another node for the hospital of this one: it follows, and is voted in. It has the next number.
+    Join(usize),
+    /// They are voted out; they go on running, and follow.
+    Leave(Who),
+    /// Another node with new keys takes the place of each, in one step. The old ones go on running, if they run.
+    Renew(Who),
     /// A submission made now is certified.
     Progress,
     /// The primary is none of those whom the last name meant.
@@ -119,6 +127,10 @@ pub enum Step {
     Silent(usize),
     /// The node ends by itself, and says each of these.
     Refusal(usize, Vec<String>),
+    /// They explain themselves, and each of these stands in what they advise.
+    Advice(Who, Vec<String>),
+    /// The node answers with what the others have or not at all, and has said each of these.
+    Sound(usize, Vec<String>),
 }
 
 /// A drill.
@@ -187,10 +199,19 @@ impl Drill {
         if self.steps.is_empty() {
             return Err("nothing happens in it".to_owned());
         }
-        let mut named: Vec<usize> = self.disk.iter().map(|(node, _)| *node).collect();
-        named.extend(self.steps.iter().flat_map(|(_, step)| step.named()));
-        if let Some(node) = named.into_iter().find(|node| *node >= self.nodes) {
-            return Err(format!("there is no node {node} among {}", self.nodes));
+        // Nodes are numbered as they come.
+        let mut count = self.nodes;
+        let disk = self.disk.iter().map(|(node, _)| (*node, count));
+        let mut named: Vec<(usize, usize)> = disk.collect();
+        for (_, step) in &self.steps {
+            named.extend(step.named().into_iter().map(|node| (node, count)));
+            count += usize::from(matches!(step, Step::Join(_) | Step::Renew(_)));
+        }
+        if let Some((node, count)) = named.into_iter().find(|(node, count)| node >= count) {
+            return Err(format!("there is no node {node} among {count}"));
+        }
+        if count > NODES_MAX {
+            return Err(format!("in the end there are {count} nodes; at most {NODES_MAX}"));
         }
         let full = self.steps.iter().find_map(|(_, step)| {
             if let Step::Full(node) | Step::Free(node) = step { Some(*node) } else { None }
@@ -217,13 +238,18 @@ impl Step {
             | Self::Thaw(who)
             | Self::Slow(who, _)
             | Self::Jump(who, _)
+            | Self::Wipe(who, _)
+            | Self::Leave(who)
+            | Self::Renew(who)
+            | Self::Advice(who, _)
             | Self::Back(who) => of(who),
             Self::Full(node)
             | Self::Free(node)
             | Self::Damage(node, _)
-            | Self::Wipe(node, _)
+            | Self::Join(node)
             | Self::Silent(node)
-            | Self::Refusal(node, _) => vec![*node],
+            | Self::Refusal(node, _)
+            | Self::Sound(node, _) => vec![*node],
             Self::Partition(groups) => {
                 let node = |member: &Member| if let Member::Node(node) = member { Some(*node) } else { None };
                 groups.iter().flatten().filter_map(node).collect()
@@ -245,6 +271,8 @@ impl Step {
                 | Self::Back(_)
                 | Self::Silent(_)
                 | Self::Refusal(..)
+                | Self::Advice(..)
+                | Self::Sound(..)
         )
     }
 }
@@ -267,8 +295,9 @@ const SIMULATOR_ONLY: [&str; 13] = [
 ];
 
 /// First words of steps, for the simulator to refuse by name.
-pub const STEPS: [&str; 12] = [
-    "about", "await", "kill", "stop", "start", "restart", "thaw", "heal", "free", "damage", "wipe", "require",
+pub const STEPS: [&str; 15] = [
+    "about", "await", "kill", "stop", "start", "restart", "thaw", "heal", "free", "damage", "wipe", "join",
+    "leave", "renew", "require",
 ];
 
 fn step(line: &str, words: &[&str]) -> Result<Step, String> {
@@ -286,20 +315,25 @@ fn step(line: &str, words: &[&str]) -> Result<Step, String> {
         ["full", node] => Step::Full(number(node)?),
         ["free", node] => Step::Free(number(node)?),
         ["damage", node, what] => Step::Damage(number(node)?, part(what)?),
-        ["wipe", node, parts @ ..] if !parts.is_empty() => {
+        ["wipe", who, parts @ ..] if !parts.is_empty() => {
             let parts = parts.iter().map(|name| part(name)).collect::<Result<Vec<_>, _>>()?;
-            if parts.contains(&Part::LogTail) || parts.contains(&Part::LedgerHead) {
+            if parts.iter().any(|part| matches!(part, Part::LogTail | Part::LedgerHead | Part::LedgerPages)) {
                 return Err("a part of a file cannot be wiped alone: write `damage`".to_owned());
             }
-            Step::Wipe(number(node)?, parts)
+            Step::Wipe(whom(who)?, parts)
         }
         ["jump", who, "by", ms] => Step::Jump(whom(who)?, number(ms)?),
+        ["join", hospital] => Step::Join(number(hospital)?),
+        ["leave", who] => Step::Leave(whom(who)?),
+        ["renew", who] => Step::Renew(whom(who)?),
         ["require", "progress"] => Step::Progress,
         ["require", "other", "primary"] => Step::OtherPrimary,
         ["require", "standstill", seconds] => Step::Standstill(Duration::from_secs(number(seconds)?)),
         ["require", "back", who] => Step::Back(whom(who)?),
         ["require", "silent", node] => Step::Silent(number(node)?),
         ["require", "refusal", node, ..] => Step::Refusal(number(node)?, quoted(line)?),
+        ["require", "advice", who, ..] => Step::Advice(whom(who)?, quoted(line)?),
+        ["require", "sound", node, ..] => Step::Sound(number(node)?, quoted(line)?),
         ["at", ..] => {
             return Err("a drill waits for what happens and knows no times: write the fault alone".to_owned());
         }
@@ -343,9 +377,10 @@ fn part(word: &str) -> Result<Part, String> {
         "log-tail" => Ok(Part::LogTail),
         "ledger" => Ok(Part::Ledger),
         "ledger-head" => Ok(Part::LedgerHead),
+        "ledger-pages" => Ok(Part::LedgerPages),
         "pool" => Ok(Part::Pool),
         other => Err(format!(
-            "{other:?} is nothing that a node stores: log, log-tail, ledger, ledger-head or pool"
+            "{other:?} is nothing that a node stores: log, log-tail, ledger, ledger-head, ledger-pages or pool"
         )),
     }
 }
@@ -367,6 +402,7 @@ impl fmt::Display for Part {
             Self::LogTail => "log-tail",
             Self::Ledger => "ledger",
             Self::LedgerHead => "ledger-head",
+            Self::LedgerPages => "ledger-pages",
             Self::Pool => "pool",
         })
     }
@@ -395,7 +431,7 @@ mod tests {
                 Step::Kill(Who::Faults),
                 Step::Partition(vec![vec![Member::Primary], vec![Member::Others]]),
                 Step::Full(2),
-                Step::Wipe(1, vec![Part::Ledger, Part::Log]),
+                Step::Wipe(Who::Node(1), vec![Part::Ledger, Part::Log]),
                 Step::Refusal(1, vec!["must not".to_owned(), "so".to_owned()]),
             ]
         );
@@ -406,6 +442,12 @@ mod tests {
         assert_eq!(why("await 1\nlossy 50"), "line 2: `lossy` is for the simulator: processes cannot do it");
         assert!(why("at 812 partition {0,1}|{2,3} for 400").contains("knows no times"));
         assert!(why("kill 4").contains("no node 4 among 4"));
+        assert!(why("kill 4\njoin 0").contains("no node 4 among 4"));
+        assert!(why("join 0\nrenew 1\nkill 6").contains("no node 6 among 6"));
+        assert!(why("nodes 16\njoin 0").contains("at most 16"));
+        assert!(
+            Drill::from_text("x", "join 0\nrenew 1\nkill 5\nleave them\nrequire advice them \"so\"").is_ok()
+        );
         assert!(why("nodes 2\npartition {0}|{2}").contains("no node 2 among 2"));
         assert!(why("kill somebody").contains("nobody"));
         assert!(why("full 2").contains("disk 2 64"));

@@ -25,7 +25,7 @@ pub(super) fn newest_log(data: &Path) -> Result<PathBuf, Failed> {
 pub(super) fn damage(data: &Path, part: Part) -> Result<String, Failed> {
     let path = match part {
         Part::Log | Part::LogTail => newest_log(data)?,
-        Part::Ledger => data.join("ledger").join("db"),
+        Part::Ledger | Part::LedgerPages => data.join("ledger").join("db"),
         Part::LedgerHead => data.join("ledger").join("conf"),
         Part::Pool => {
             return Err(Failed("the pool is not damaged: a drill for it is not written".to_owned()));
@@ -46,7 +46,7 @@ pub(super) fn damage(data: &Path, part: Part) -> Result<String, Failed> {
             flip(&file, length / 2).map_err(about)?;
             Ok(format!("byte {} of {name} ({length} bytes) is another", length / 2))
         }
-        Part::Ledger | Part::Pool => {
+        Part::Ledger | Part::LedgerPages | Part::Pool => {
             let places = (0..length / STRIDE).map(|place| place * STRIDE + STRIDE / 2);
             let count = places.clone().count();
             for place in places {

@@ -41,6 +41,15 @@ impl Probe {
         Ok(Self { clients })
     }
 
+    /// How one node explains itself, or why it does not.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub async fn explain(&self, node: usize) -> Result<pb::ExplainResponse, String> {
+        let client = self.clients.get(node).ok_or_else(|| format!("there is no node {node}"))?;
+        client.explain(pb::ExplainRequest {}).await.map_err(|error| format!("explains nothing: {error}"))
+    }
+
     /// Asks every node, all at once.
     pub async fn reports(&self, state: &State) -> Vec<NodeReport> {
         let asked: Vec<_> = self
