@@ -12,6 +12,8 @@
 //! after how many answers; what the system makes of it differs from run to run.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+#[path = "support/clinic.rs"]
+mod clinic;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,13 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use epione_client::{Config, EpioneClient, Trust, TxBuilder, TxStatus, Wait, keys, tx};
+use clinic::{Clinic, Nodes};
+use epione_client::{EpioneClient, TxStatus, Wait, tx};
 use epione_proto::v1 as pb;
-use epione_testnet::local::{self, Lifetime, Network};
-use epione_types::call::{Call, Month, RegisterPatient, RegisterPractitioner, RegisterRecord};
-use epione_types::codes::{Category, Refusal, Role};
-use epione_types::id::{OpaqueRef, PatientId, PractitionerId, RecordId};
-use epione_types::{Hash, Outcome, Receipt, SecretKey, Signer as _, TxId};
+use epione_testnet::local::{Lifetime, Network};
+use epione_types::codes::Refusal;
+use epione_types::{Outcome, Receipt, TxId};
 use support::{Dice, PATIENCE, arg, epione, number, options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,91 +39,11 @@ const ANSWERS_MIN: u64 = 1_000;
 /// Unanswered transactions of one client at a time.
 const WINDOW: usize = 100;
 
-/// Connections to each node of a network.
-struct Nodes {
-    trust: Trust,
-    ca: Vec<u8>,
-    endpoints: Vec<String>,
-}
-
-impl Nodes {
-    fn of(network: &Network) -> Self {
-        let layout = network.layout();
-        let trust = Trust::new(&local::genesis(layout).unwrap()).unwrap();
-        let port = |node: &local::NodeState| format!("https://127.0.0.1:{}", node.ports.grpc);
-        Self {
-            trust,
-            ca: std::fs::read(layout.ca()).unwrap(),
-            endpoints: network.state().nodes.iter().map(port).collect(),
-        }
-    }
-
-    fn client(&self, node: usize, key: &SecretKey) -> EpioneClient {
-        let mut config =
-            Config::new(vec![self.endpoints[node].clone()], self.ca.clone(), self.trust.clone(), key.clone());
-        config.timeout = PATIENCE;
-        EpioneClient::lazy(config).unwrap()
-    }
-}
-
-/// A doctor with a patient, who registers records through one node.
-#[derive(Clone)]
-struct Author {
-    client: EpioneClient,
-    key: SecretKey,
-    patient: PatientId,
-}
-
-impl Author {
-    async fn enrol(nodes: &Nodes, network: &Network, node: usize) -> Self {
-        let admin = keys::read(&network.layout().admin_key(node)).unwrap();
-        let key = SecretKey::generate().unwrap();
-        let (by_admin, client) = (nodes.client(node, &admin), nodes.client(node, &key));
-        let call = RegisterPractitioner {
-            practitioner: PractitionerId(tx::random_id().unwrap()),
-            key: key.public_key(),
-            roles: vec![Role::Physician],
-            capabilities: Vec::new(),
-            credential_until: None,
-            identity_commitment: Hash([1; 32]),
-        };
-        applied(&by_admin, &admin, &[&key], Call::RegisterPractitioner(call)).await;
-        let patient = PatientId(tx::random_id().unwrap());
-        let call = RegisterPatient { patient, key: None, notice_hash: Hash([2; 32]) };
-        applied(&client, &key, &[], Call::RegisterPatient(call)).await;
-        Self { client, key, patient }
-    }
-
-    fn record(&self) -> epione_types::SignedTx {
-        let call = RegisterRecord {
-            record: RecordId(tx::random_id().unwrap()),
-            patient: self.patient,
-            role: Role::Physician,
-            category: Category::Lab,
-            labels: Vec::new(),
-            service_month: Month::new(2026, 7).unwrap(),
-            commitment: Hash([3; 32]),
-            ciphertext_hash: Hash([4; 32]),
-            size_class: 12,
-            pointer: OpaqueRef(tx::random_id().unwrap()),
-            minor_consented: false,
-        };
-        TxBuilder::new(self.client.chain_id(), Call::RegisterRecord(call)).sign(&self.key, &[]).unwrap()
-    }
-}
-
-async fn applied(client: &EpioneClient, key: &SecretKey, others: &[&SecretKey], call: Call) {
-    let others: Vec<_> = others.iter().map(|key| *key as &dyn epione_types::Signer).collect();
-    let tx = TxBuilder::new(client.chain_id(), call).sign(key, &others).unwrap();
-    let status = client.submit(&tx, Wait::Certified).await.unwrap();
-    assert_eq!(status.receipt().map(|receipt| receipt.outcome), Some(Outcome::Ok));
-}
-
 /// Streams until told to stop; every COMMITTED answer is a line of the file before it is counted.
-async fn stream(author: Author, file: PathBuf, answered: Arc<AtomicU64>, mut stop: watch::Receiver<bool>) {
+async fn stream(author: Clinic, file: PathBuf, answered: Arc<AtomicU64>, mut stop: watch::Receiver<bool>) {
     let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
     let (sink, mut answers) = author.client.submit_stream(Wait::Committed, WINDOW);
-    let sender = tokio::spawn(async move { while sink.send(author.record()).await.is_ok() {} });
+    let sender = tokio::spawn(async move { while sink.send(author.record(None)).await.is_ok() {} });
     loop {
         tokio::select! {
             biased;
@@ -220,10 +141,10 @@ async fn what_was_answered_committed_is_there_everywhere_and_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut network =
         Network::up(&folder.path().join("net"), &options(4), Lifetime::WithStarter, PATIENCE).await.unwrap();
-    let nodes = Nodes::of(&network);
+    let nodes = Nodes::of(network.layout(), network.state());
     let mut authors = Vec::new();
     for node in 0..CLIENTS {
-        authors.push(Author::enrol(&nodes, &network, node).await);
+        authors.push(Clinic::enrol(&nodes, node).await.at(&nodes, node));
     }
     let mut known = 0;
     for round in 1..=rounds {
@@ -263,8 +184,7 @@ async fn what_was_answered_committed_is_there_everywhere_and_once() {
         known = lines.len() as u64;
         let mut all = Vec::new();
         for node in 0..network.len() {
-            let admin = keys::read(&network.layout().admin_key(node)).unwrap();
-            let client = nodes.client(node, &admin);
+            let client = nodes.admin_at(node);
             let found = receipts(client.clone(), ids.iter().copied().collect()).await;
             for (id, height, index) in &lines {
                 let receipt = &found[id];

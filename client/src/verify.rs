@@ -15,6 +15,7 @@
 use epione_proto::{ConvertError, decode_body, v1 as pb};
 use epione_types::block::{HEADER_BYTES, HEADER_VERSION};
 use epione_types::codec::{self, CodecError};
+use epione_types::finality::{self, EPOCHS_MAX, FinalityError};
 use epione_types::genesis::GenesisError;
 use epione_types::holding::{self, Holder, Holding};
 use epione_types::id::{OrgId, PatientId, RecordId};
@@ -23,12 +24,10 @@ use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::sign::Zip215;
 use epione_types::state_proof::{StateProof, StateProofError};
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Domain, Epoch, Genesis, Height, Receipt, TimestampMs, TxId,
+    BlockHeader, Certificate, ChainId, Domain, Genesis, Height, Receipt, TimestampMs, Turn, TxId,
     ValidatorSet,
 };
 
-/// Most changes of the validator set in one proof.
-pub const EPOCHS_MAX: usize = 4_096;
 /// Most headers between a proven one and the certified one.
 pub const DESCENDANTS_MAX: usize = 1_024;
 /// Largest receipt, in bytes.
@@ -76,26 +75,9 @@ pub enum VerifyError {
         /// Height that the header says.
         height: Height,
     },
-    /// The certificate is for another header.
-    #[error("certificate is for another header than that of height {height}")]
-    OtherHeader {
-        /// Height of the header.
-        height: Height,
-    },
-    /// Not signed by a quorum of the epoch's validators.
-    #[error("certificate of height {height} is not signed by a quorum of epoch {epoch}'s validators")]
-    NoQuorum {
-        /// Height of the header.
-        height: Height,
-        /// The epoch whose set was asked for.
-        epoch: Epoch,
-    },
-    /// A header does not name this set as the next epoch's.
-    #[error("validator set of epoch {epoch} is not the one that the header before it names")]
-    OtherSet {
-        /// Epoch that the set says.
-        epoch: Epoch,
-    },
+    /// It does not follow from the genesis.
+    #[error(transparent)]
+    Finality(#[from] FinalityError),
     /// The receipt is not in the block.
     #[error("receipt is not in block {height}")]
     NotInBlock {
@@ -164,17 +146,15 @@ impl Trust {
     pub fn header(&self, proof: &pb::CertifiedHeader) -> Result<BlockHeader, VerifyError> {
         limit("epochs", proof.epochs.len(), EPOCHS_MAX)?;
         limit("descendants", proof.descendant_bytes.len(), DESCENDANTS_MAX)?;
-        let mut set = std::borrow::Cow::Borrowed(&self.set);
-        for step in &proof.epochs {
-            let last = decode_header(&step.header_bytes)?;
-            self.certified(&last, step.certificate.as_ref(), &set)?;
-            let next: ValidatorSet = decode("validator set", &step.validator_set_bytes, SET_BYTES_MAX)?;
-            // The hash covers the epoch's number too; a header in mid-epoch names the present set again.
-            if next.hash() != last.next_epoch_hash || next.epoch != Epoch(set.epoch.0.saturating_add(1)) {
-                return Err(VerifyError::OtherSet { epoch: next.epoch });
-            }
-            set = std::borrow::Cow::Owned(next);
-        }
+        let turn = |step: &pb::EpochStep| {
+            Ok::<_, VerifyError>(Turn {
+                last: decode_header(&step.header_bytes)?,
+                certificate: decode_certificate(step.certificate.as_ref())?,
+                set: decode("validator set", &step.validator_set_bytes, SET_BYTES_MAX)?,
+            })
+        };
+        let turns = proof.epochs.iter().map(turn).collect::<Result<Vec<_>, _>>()?;
+        let set = finality::walk(self.chain, &self.set, &turns, &Zip215)?;
         let header = decode_header(&proof.header_bytes)?;
         let mut tip = header.clone();
         for bytes in &proof.descendant_bytes {
@@ -184,7 +164,8 @@ impl Trust {
             }
             tip = child;
         }
-        self.certified(&tip, proof.certificate.as_ref(), &set)?;
+        let certificate = decode_certificate(proof.certificate.as_ref())?;
+        finality::certified(self.chain, set, (&tip, &certificate), &Zip215)?;
         Ok(header)
     }
 
@@ -291,26 +272,6 @@ impl Trust {
         )?;
         Ok(header)
     }
-
-    fn certified(
-        &self,
-        header: &BlockHeader,
-        certificate: Option<&pb::Certificate>,
-        set: &ValidatorSet,
-    ) -> Result<(), VerifyError> {
-        let certificate = Certificate::try_from(present("certificate", certificate)?.clone())?;
-        let height = header.height;
-        if certificate.header_hash != header.hash()
-            || certificate.height != height
-            || header.epoch != set.epoch
-        {
-            return Err(VerifyError::OtherHeader { height });
-        }
-        if !certificate.verify(self.chain, set, &Zip215) {
-            return Err(VerifyError::NoQuorum { height, epoch: set.epoch });
-        }
-        Ok(())
-    }
 }
 
 /// The receipt under a header that is verified already.
@@ -328,6 +289,10 @@ pub(crate) fn receipt_under(header: &BlockHeader, proof: &pb::ReceiptProof) -> R
 #[must_use]
 pub fn transaction_key(expires_at: TimestampMs, id: TxId) -> Vec<u8> {
     [b"txi/".as_slice(), &expires_at.0.to_be_bytes(), id.as_bytes()].concat()
+}
+
+fn decode_certificate(certificate: Option<&pb::Certificate>) -> Result<Certificate, VerifyError> {
+    Ok(Certificate::try_from(present("certificate", certificate)?.clone())?)
 }
 
 fn decode_header(bytes: &[u8]) -> Result<BlockHeader, VerifyError> {

@@ -12,6 +12,7 @@ use epione_client::Trust;
 use epione_client::verify::{VerifyError, transaction_key};
 use epione_proto::convert::{bytes_of_header, bytes_of_validators};
 use epione_proto::v1 as pb;
+use epione_types::finality::FinalityError;
 use epione_types::holding::{self, Holder, Holding};
 use epione_types::id::{OrgId, PatientId, RecordId, TimestampMs};
 use epione_types::state_proof::{Held, StateProofError};
@@ -75,7 +76,7 @@ fn another_genesis_vouches_for_nothing_here() {
     let proof = certified(&header(7, Hash([5; 32])));
     assert!(trust().header(&proof).is_ok());
     let error = Trust::new(&other).unwrap().header(&proof).unwrap_err();
-    assert_eq!(error, VerifyError::NoQuorum { height: Height(7), epoch: Epoch(0) });
+    assert_eq!(error, FinalityError::NoQuorum { height: Height(7), epoch: Epoch(0) }.into());
 }
 
 #[test]
@@ -103,7 +104,10 @@ fn fewer_than_a_quorum_is_refused() {
 fn a_certificate_is_for_its_own_header() {
     let (a, b) = (header(7, Hash([5; 32])), header(7, Hash([6; 32])));
     let proof = pb::CertifiedHeader { header_bytes: bytes_of_header(&b), ..certified(&a) };
-    assert_eq!(trust().header(&proof), Err(VerifyError::OtherHeader { height: Height(7) }));
+    assert_eq!(
+        trust().header(&proof),
+        Err(FinalityError::OtherHeader { height: Height(7), epoch: Epoch(0) }.into())
+    );
 }
 
 #[test]
@@ -140,13 +144,16 @@ fn the_next_epochs_set_is_what_the_last_header_names() {
 
     // Without the step the old set does not know the new epoch.
     let jumped = pb::CertifiedHeader { epochs: Vec::new(), ..proof.clone() };
-    assert_eq!(trust().header(&jumped), Err(VerifyError::OtherHeader { height: Height(21) }));
+    assert_eq!(
+        trust().header(&jumped),
+        Err(FinalityError::OtherHeader { height: Height(21), epoch: Epoch(0) }.into())
+    );
     // A set that the header does not name.
     let mut own = set(1);
     own.validators.truncate(1);
     let usurped = pb::EpochStep { validator_set_bytes: bytes_of_validators(&own), ..change.clone() };
     let proof = pb::CertifiedHeader { epochs: vec![usurped], ..proof };
-    assert_eq!(trust().header(&proof), Err(VerifyError::OtherSet { epoch: Epoch(1) }));
+    assert_eq!(trust().header(&proof), Err(FinalityError::OtherSet { epoch: Epoch(1) }.into()));
     // A header in mid-epoch names the present set: no step.
     let middle = common::header(20, Hash([4; 32]));
     let stay = pb::EpochStep {
@@ -155,7 +162,7 @@ fn the_next_epochs_set_is_what_the_last_header_names() {
         validator_set_bytes: bytes_of_validators(&set(0)),
     };
     let proof = pb::CertifiedHeader { epochs: vec![stay], ..certified(&middle) };
-    assert_eq!(trust().header(&proof), Err(VerifyError::OtherSet { epoch: Epoch(0) }));
+    assert_eq!(trust().header(&proof), Err(FinalityError::OtherSet { epoch: Epoch(0) }.into()));
 }
 
 #[test]

@@ -12,13 +12,11 @@
 
 use std::sync::Arc;
 
-use epione_client::verify::EPOCHS_MAX;
 use epione_ledger::chain::{Chain, ChainError, Head, Located};
 use epione_types::id::OrgId;
 use epione_types::state_proof::StateProof;
 use epione_types::{
-    BlockHeader, Certificate, ChainId, Epoch, Genesis, Height, Receipt, SignedTx, TimestampMs, TxId,
-    ValidatorSet,
+    BlockHeader, Certificate, ChainId, Genesis, Height, Receipt, SignedTx, TimestampMs, Turn, TxId,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -77,17 +75,6 @@ pub struct Finality {
     pub certificate: Certificate,
     /// How the validators of its epoch follow from genesis, oldest first; empty in epoch 0.
     pub epochs: Vec<Turn>,
-}
-
-/// How the validators of an epoch follow from those of the one before (R21).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
-    /// The last header of the epoch before.
-    pub last: BlockHeader,
-    /// Its certificate.
-    pub certificate: Certificate,
-    /// Whom it names.
-    pub set: ValidatorSet,
 }
 
 /// Proof that a transaction can never commit any more: its id is absent under the first header past its expiry.
@@ -150,21 +137,6 @@ pub enum NodeError {
     /// Block {0} is named by the index or a certificate, and is not in the store.
     #[error("block {0} is missing in this node's ledger; run `epione ledger verify`")]
     Missing(Height),
-    /// How an epoch began cannot be proven: the walk from genesis has a gap (R21).
-    #[error(
-        "how epoch {epoch} began cannot be proven by this node: its ledger lacks {what}; run `epione ledger verify`, or ask another node"
-    )]
-    NoTurn {
-        /// The epoch that is not accounted for.
-        epoch: Epoch,
-        /// What is missing.
-        what: String,
-    },
-    /// The walk from genesis to this epoch is longer than a client takes.
-    #[error(
-        "epoch {0} is more than {EPOCHS_MAX} changes of validators after genesis: clients take no longer proof"
-    )]
-    EpochsTooMany(Epoch),
 }
 
 /// What a submission came to.
@@ -471,35 +443,18 @@ impl NodeHandle {
 }
 
 /// The lowest certificate at or above a block, and the headers on the way to it.
-fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, NodeError> {
+fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainError> {
     let Some(certificate) = chain.certificate_from(height)? else { return Ok(None) };
     let heights = (height.next().0..=certificate.height.0).map(Height);
     let descendants = heights.filter_map(|height| chain.header(height).transpose());
     Ok(Some(Finality {
-        descendants: descendants.collect::<Result<_, ChainError>>()?,
-        epochs: turns(chain, certificate.epoch)?,
+        descendants: descendants.collect::<Result<_, _>>()?,
+        epochs: chain.turns(certificate.epoch)?,
         certificate,
     }))
 }
 
-/// How one comes from the genesis to this epoch: every step of the way, or what is missing of it.
-fn turns(chain: &Chain, epoch: Epoch) -> Result<Vec<Turn>, NodeError> {
-    if usize::try_from(epoch.0).is_ok_and(|steps| steps > EPOCHS_MAX) {
-        return Err(NodeError::EpochsTooMany(epoch));
-    }
-    let turn = |epoch: u64| {
-        let lacks = |what: String| NodeError::NoTurn { epoch: Epoch(epoch), what };
-        let begun = chain.epoch(Epoch(epoch))?;
-        let (end, set) = begun.ok_or_else(|| lacks("the set of validators".to_owned()))?;
-        let last = chain.header(end)?.ok_or_else(|| lacks(format!("the header of block {end}")))?;
-        let certificate = chain.certificate(end)?;
-        let certificate = certificate.ok_or_else(|| lacks(format!("the certificate of block {end}")))?;
-        Ok(Turn { last, certificate, set })
-    };
-    (1..=epoch.0).map(turn).collect()
-}
-
-fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, NodeError> {
+fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, ChainError> {
     if chain.locate(id)?.is_some() {
         return Ok(None);
     }
@@ -508,10 +463,12 @@ fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Exp
         let header = chain.header(height)?;
         Ok::<_, ChainError>(header.is_none_or(|header| header.timestamp > expires_at))
     };
-    let (mut low, mut high) = (0, chain.head().height.0);
+    // Below the snapshot that the ledger began with there may be none, and nothing is known.
+    let (base, mut high) = (chain.base().0, chain.head().height.0);
+    let mut low = base;
     while low < high {
         let middle = low.midpoint(high);
-        if middle > 0 && past(Height(middle))? {
+        if middle > base && past(Height(middle))? {
             high = middle;
         } else {
             low = middle + 1;
@@ -526,60 +483,4 @@ fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Exp
         return Ok(None);
     };
     Ok(Some(Expiry { header, finality, parent: chain.header(first.minus(1))?, absence }))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use epione_ledger::chain::{NewBlock, Origin};
-    use epione_ledger::store::MemoryStore;
-    use epione_types::{Hash, Params, SignatureSet};
-
-    use super::*;
-
-    fn append(chain: &Chain, epoch_begins: Option<ValidatorSet>) {
-        let head = chain.head();
-        let block = NewBlock {
-            height: head.height.next(),
-            parent: head.hash,
-            epoch: Epoch::ZERO,
-            timestamp: head.timestamp.next(),
-            batch_digest: Hash::ZERO,
-            batch: vec![0].into(),
-            receipts: Vec::new(),
-            writes: BTreeMap::new(),
-            next_epoch_hash: Hash::ZERO,
-            epoch_begins,
-            log_position: 0,
-        };
-        chain.append(&block).unwrap();
-    }
-
-    #[test]
-    fn r21_a_gap_in_the_walk_from_genesis_is_named_and_not_left_out() {
-        let origin =
-            Origin { chain: ChainId([1; 32]), timestamp: TimestampMs(1_000), writes: BTreeMap::new() };
-        let chain = Chain::open(Arc::new(MemoryStore::default()), &origin).unwrap();
-        append(&chain, None);
-        let set = ValidatorSet { epoch: Epoch(1), validators: Vec::new(), params: Params::default() };
-        append(&chain, Some(set));
-        let said =
-            |epoch| turns(&chain, Epoch(epoch)).map(|turns| turns.len()).map_err(|why| why.to_string());
-        assert_eq!(said(0), Ok(0));
-        let why = "how epoch 1 began cannot be proven by this node: its ledger lacks the certificate of block 1; run `epione ledger verify`, or ask another node";
-        assert_eq!(said(1), Err(why.to_owned()));
-        let certificate = Certificate {
-            epoch: Epoch::ZERO,
-            height: Height(1),
-            header_hash: chain.header(Height(1)).unwrap().unwrap().hash(),
-            signatures: SignatureSet::default(),
-        };
-        chain.certify(&certificate).unwrap();
-        assert_eq!(said(1), Ok(1));
-        let why = said(2).unwrap_err();
-        assert!(why.starts_with("how epoch 2 began") && why.contains("the set of validators"), "{why}");
-        let why = said(5_000).unwrap_err();
-        assert!(why.starts_with("epoch 5000 is more than 4096 changes"), "{why}");
-    }
 }

@@ -10,6 +10,9 @@ use crate::genesis::ValidatorSet;
 use crate::id::{ChainId, Epoch, Height};
 use crate::sign::Verifier;
 
+/// Most turns in one proof: who verifies takes no more, and who proves gives no more.
+pub const EPOCHS_MAX: usize = 4_096;
+
 /// How the validators of an epoch follow from those of the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {

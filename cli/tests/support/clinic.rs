@@ -80,8 +80,9 @@ async fn applied(client: &EpioneClient, keys: &[&SecretKey], call: Call) {
 }
 
 /// A clinic's doctor and a patient of theirs.
+#[derive(Clone)]
 pub(crate) struct Clinic {
-    client: EpioneClient,
+    pub(crate) client: EpioneClient,
     key: SecretKey,
     patient: PatientId,
 }
@@ -116,7 +117,12 @@ impl Clinic {
         Self { client, key, patient }
     }
 
-    fn record(&self, hasty: Option<u64>) -> SignedTx {
+    /// The same, who asks one node alone.
+    pub(crate) fn at(self, nodes: &Nodes, node: usize) -> Self {
+        Self { client: nodes.client(vec![nodes.endpoints[node].clone()], &self.key), ..self }
+    }
+
+    pub(crate) fn record(&self, hasty: Option<u64>) -> SignedTx {
         let call = RegisterRecord {
             record: RecordId(tx::random_id().unwrap()),
             patient: self.patient,

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use epione_types::block::HEADER_VERSION;
 use epione_types::codec::{self, CodecError};
 use epione_types::codes::Refusal;
+use epione_types::finality::EPOCHS_MAX;
 use epione_types::genesis::WINDOW_MAX;
 use epione_types::receipt::tx_leaf;
 use epione_types::{
@@ -85,6 +86,19 @@ pub enum ChainError {
         /// The head there is.
         head: Hash,
     },
+    /// How an epoch began cannot be proven: the walk from genesis has a gap (R21).
+    #[error(
+        "how epoch {epoch} began cannot be proven by this ledger, which lacks {what}; run `epione ledger verify`, or ask another node"
+    )]
+    NoTurn {
+        /// The epoch that is not accounted for.
+        epoch: Epoch,
+        /// What is missing.
+        what: String,
+    },
+    /// The walk from genesis to this epoch is longer than anybody verifies.
+    #[error("epoch {0} is more than {EPOCHS_MAX} changes of validators after genesis: no proof is so long")]
+    EpochsTooMany(Epoch),
     /// An earlier write failed; nothing more is written.
     #[error("an earlier write failed: {0}; repair the disk and restart")]
     Poisoned(String),

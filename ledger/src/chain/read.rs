@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use epione_types::finality::EPOCHS_MAX;
 use epione_types::{
     BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Receipt, TimestampMs, Turn, TxId, ValidatorSet,
 };
@@ -109,16 +110,21 @@ impl Chain {
         bytes.map(|bytes| Self::decode("epoch", Height::ZERO, &bytes)).transpose()
     }
 
-    /// How one comes from the genesis to this epoch, oldest first.
+    /// How one comes from the genesis to this epoch, oldest first: every step of the way (R21).
     ///
     /// # Errors
-    /// The store failed, or something that every ledger keeps of an epoch's end is missing.
+    /// [`ChainError::NoTurn`] with what is missing, [`ChainError::EpochsTooMany`]; the store failed.
     pub fn turns(&self, epoch: Epoch) -> Result<Vec<Turn>, ChainError> {
-        let missing = |what, height| ChainError::Damaged { what, height, why: "it is missing".to_owned() };
-        let turn = |epoch| {
-            let (end, set) = self.epoch(Epoch(epoch))?.ok_or_else(|| missing("epoch", Height::ZERO))?;
-            let last = self.header(end)?.ok_or_else(|| missing("header", end))?;
-            let certificate = self.certificate(end)?.ok_or_else(|| missing("certificate", end))?;
+        if usize::try_from(epoch.0).map_or(true, |steps| steps > EPOCHS_MAX) {
+            return Err(ChainError::EpochsTooMany(epoch));
+        }
+        let turn = |epoch: u64| {
+            let lacks = |what: String| ChainError::NoTurn { epoch: Epoch(epoch), what };
+            let begun = self.epoch(Epoch(epoch))?;
+            let (end, set) = begun.ok_or_else(|| lacks("the set of validators".to_owned()))?;
+            let last = self.header(end)?.ok_or_else(|| lacks(format!("the header of block {end}")))?;
+            let certificate = self.certificate(end)?;
+            let certificate = certificate.ok_or_else(|| lacks(format!("the certificate of block {end}")))?;
             Ok(Turn { last, certificate, set })
         };
         (1..=epoch.0).map(turn).collect()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use epione_types::codes::Refusal;
 use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::{
-    Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, SignatureSet, TimestampMs, TxId,
+    Certificate, ChainId, Epoch, Hash, Height, Outcome, Params, Receipt, SignatureSet, TimestampMs, Turn,
+    TxId, ValidatorSet,
 };
 
 use super::{Appended, Chain, ChainError, NewBlock, Origin, PROOF_HEIGHTS};
@@ -60,6 +61,26 @@ pub(crate) fn stores() -> (Vec<Arc<dyn Store>>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let sled = SledStore::open(dir.path(), 16 << 20).unwrap();
     (vec![Arc::new(MemoryStore::default()), Arc::new(sled)], dir)
+}
+
+#[test]
+fn r21_a_gap_in_the_walk_from_genesis_is_named_and_not_left_out() {
+    let chain = Chain::open(Arc::new(MemoryStore::default()), &origin()).unwrap();
+    let last = append(&chain, 1);
+    let set = ValidatorSet { epoch: Epoch(1), validators: Vec::new(), params: Params::default() };
+    let first = NewBlock { epoch_begins: Some(set.clone()), ..block(&chain, 2) };
+    chain.append(&first).unwrap();
+    let lacks = |epoch| match chain.turns(Epoch(epoch)) {
+        Err(ChainError::NoTurn { epoch, what }) => (epoch.0, what),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(chain.turns(Epoch(0)).unwrap(), []);
+    assert_eq!(lacks(1), (1, "the certificate of block 1".to_owned()));
+    certify(&chain, &last);
+    let certificate = chain.certificate(Height(1)).unwrap().unwrap();
+    assert_eq!(chain.turns(Epoch(1)).unwrap(), [Turn { last, certificate, set }]);
+    assert_eq!(lacks(2), (2, "the set of validators".to_owned()));
+    assert!(matches!(chain.turns(Epoch(5_000)), Err(ChainError::EpochsTooMany(Epoch(5_000)))));
 }
 
 #[test]

@@ -210,11 +210,6 @@ fn node(error: &NodeError) -> ApiError {
     match error {
         NodeError::Stopping => ApiError::new(Code::Unavailable, "NODE_STOPPING", error.to_string()),
         NodeError::Ledger(_) | NodeError::Missing(_) => unreadable(error),
-        // Names epochs and heights alone.
-        NodeError::NoTurn { .. } | NodeError::EpochsTooMany(_) => {
-            warn!(cause = %error, "a call cannot be answered");
-            ApiError::new(Code::Unavailable, "LEDGER_UNREADABLE", error.to_string())
-        }
     }
 }
 

@@ -7,12 +7,12 @@ use epione_ledger::chain::PROOF_HEIGHTS;
 use epione_proto::convert::{bytes_of_header, bytes_of_receipt, bytes_of_validators};
 use epione_proto::v1 as pb;
 use epione_types::merkle::Tree;
-use epione_types::{BlockHeader, Height, Receipt};
+use epione_types::{BlockHeader, Height, Receipt, Turn};
 use tokio::sync::OnceCell;
 
 use super::error::RpcError;
 use crate::feed::Block;
-use crate::handle::{Committed, Expiry, Finality, NodeError, NodeHandle, Turn};
+use crate::handle::{Committed, Expiry, Finality, NodeError, NodeHandle};
 
 /// Blocks whose proofs are kept at hand: those that many submissions wait for now.
 const BLOCKS_KEPT: usize = 16;
