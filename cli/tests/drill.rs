@@ -68,6 +68,9 @@ fn what_does_not_hold_fails_the_drill() {
         ),
         ("other", "3", "slow all by 0\nrequire other primary", "is still the primary"),
         ("silent", "3", "require silent 2", "require silent 2: not within 3 s"),
+        ("advice", "3", "require advice 2 \"it may be switched off\"", "not within 3 s: node 2 advises"),
+        ("sound", "20", "require sound 2 \"found damage\"", "and has not said \"found damage\""),
+        ("left", "60", "leave 1\nleave 1", "leave 1: node 1 has left already"),
         ("end", "10", "await 1\nkill 2", "in the end: not within 10 s: node 2"),
     ];
     for (name, wait, text, words) in cases {

@@ -301,7 +301,7 @@ pub fn advice(snapshot: &Snapshot) -> String {
     let it = &snapshot.consensus;
     let (here, quorum, all) = (snapshot.here(), snapshot.quorum, snapshot.peers.len().saturating_add(1));
     if snapshot.fault.is_some() {
-        return "Free or repair the disk of this node, then restart it: it resumes from its log; until then it must not be counted for the quorum.".to_owned();
+        return "Free or repair the disk of this node, and remove the ledger's folder if the ledger is damaged, never the log's; then restart it: it resumes from its log and its peers; until then it must not be counted for the quorum.".to_owned();
     }
     if let Some(halt) = &it.halted {
         return match halt {
