@@ -59,7 +59,8 @@ pub(super) async fn same_blocks(
                 match node.get_block(request).await {
                     Ok(answer) if bare(answer.block.clone()) == wanted => Ok(true),
                     Ok(_) => Err(Failed(format!("block {height} is another than the others have"))),
-                    Err(_) => Ok(false),
+                    Err(error) if error.retryable().is_some() => Ok(false),
+                    Err(error) => Err(Failed(format!("of block {height} the node says: {error}"))),
                 }
             });
         }
