@@ -18,6 +18,7 @@
 //!
 //! Tested by `tests/` (golden transcripts, one test per rule, hostile input) and by the simulator (`testnet/src/sim`).
 
+mod epochs;
 mod event;
 mod explain;
 pub mod guard;

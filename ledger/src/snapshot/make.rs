@@ -153,6 +153,7 @@ enum Stage {
 pub struct Maker {
     height: Height,
     stage: Stage,
+    pages: usize,
     run_bytes: usize,
     chunk_bytes: usize,
 }
@@ -161,13 +162,19 @@ impl Maker {
     /// Of the state that [`Chain::begin_capture`] began to capture.
     #[must_use]
     pub fn new(height: Height) -> Self {
-        Self::sized(height, RUN_BYTES, CHUNK_BYTES)
+        Self::sized(height, PAGES, RUN_BYTES, CHUNK_BYTES)
     }
 
-    /// With small runs and chunks, for tests.
-    pub(super) fn sized(height: Height, run_bytes: usize, chunk_bytes: usize) -> Self {
+    /// With so many pages in a step, and runs and chunks of so many bytes; tests make them small.
+    pub(super) fn sized(height: Height, pages: usize, run_bytes: usize, chunk_bytes: usize) -> Self {
         let (run, counted) = (Run::default(), vec![0; 1 << COUNTED]);
-        Self { height, stage: Stage::Reading { run, spooled: Vec::new(), counted }, run_bytes, chunk_bytes }
+        Self {
+            height,
+            stage: Stage::Reading { run, spooled: Vec::new(), counted },
+            pages,
+            run_bytes,
+            chunk_bytes,
+        }
     }
 
     /// Its height.
@@ -183,7 +190,7 @@ impl Maker {
     pub fn step<D: Disk>(&mut self, chain: &Chain, shelf: &mut Shelf<D>) -> Result<Made, MakeError> {
         match &mut self.stage {
             Stage::Reading { run, spooled, counted } => {
-                for _ in 0..PAGES {
+                for _ in 0..self.pages {
                     let rows = match chain.captured(self.height)? {
                         Captured::Rows(rows) => rows,
                         Captured::Lost => return Err(MakeError::Lost),

@@ -124,6 +124,8 @@ pub struct Shelf<D> {
     /// Ascending; at most [`KEPT`].
     whole: Vec<Kept>,
     partial: Option<Kept>,
+    /// The one that takes the ledger's place.
+    installing: Option<Kept>,
     making: Option<Making>,
     spool: u64,
 }
@@ -135,7 +137,8 @@ impl<D: Disk> Shelf<D> {
     /// # Errors
     /// The disk failed.
     pub fn open(disk: D) -> Result<Self, ShelfError> {
-        let mut shelf = Self { disk, whole: Vec::new(), partial: None, making: None, spool: 0 };
+        let mut shelf =
+            Self { disk, whole: Vec::new(), partial: None, installing: None, making: None, spool: 0 };
         let names = shelf.disk.names()?;
         let of = |wanted: Kind| {
             let mut heights: Vec<Height> = names
@@ -325,7 +328,7 @@ impl<D: Disk> Shelf<D> {
         match self.load(Kind::Install, height)? {
             Some(kept) if kept.missing().next().is_none() => {
                 let manifest = kept.manifest.clone();
-                self.partial = Some(kept);
+                self.installing = Some(kept);
                 Ok(Some(manifest))
             }
             Some(_) | None => {
@@ -338,7 +341,7 @@ impl<D: Disk> Shelf<D> {
 
     /// A chunk of the snapshot that [`Self::to_install`] named, checked.
     pub(super) fn installing(&mut self, index: u32) -> Result<Unpacked, ShelfError> {
-        let Some(kept) = &self.partial else {
+        let Some(kept) = &self.installing else {
             let source = SnapshotError::NoSuchChunk(index);
             return Err(ShelfError::Damaged { height: Height::ZERO, source });
         };
@@ -347,7 +350,7 @@ impl<D: Disk> Shelf<D> {
         match read(&mut self.disk, height, index, wanted)? {
             Ok((_, entries)) => Ok(entries),
             Err(source) => {
-                self.partial = None;
+                self.installing = None;
                 self.remove(Kind::Install, height)?;
                 Err(ShelfError::Damaged { height, source })
             }
@@ -356,7 +359,7 @@ impl<D: Disk> Shelf<D> {
 
     /// What was installed is a snapshot like others from now on.
     pub(super) fn installed(&mut self) -> Result<(), ShelfError> {
-        if let Some(kept) = self.partial.take() {
+        if let Some(kept) = self.installing.take() {
             let height = kept.manifest.header.height;
             self.disk.rename(&Kind::Install.name(height), &Kind::Whole.name(height))?;
             self.disk.sync_dir()?;

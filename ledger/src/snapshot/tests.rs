@@ -32,7 +32,7 @@ fn state(chain: &Chain) -> BTreeMap<Vec<u8>, Vec<u8>> {
 fn make<D: Disk>(chain: &Chain, shelf: &mut Shelf<D>) -> (Height, u64) {
     let height = chain.begin_capture().unwrap();
     assert!(chain.begin_capture().is_none(), "one at a time");
-    let mut maker = Maker::sized(height, 2_000, 900);
+    let mut maker = Maker::sized(height, 1, 2_000, 900);
     loop {
         match maker.step(chain, shelf).unwrap() {
             Made::More => extend(chain),

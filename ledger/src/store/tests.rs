@@ -170,3 +170,29 @@ fn sled_puts_nothing_into_files_it_does_not_sync() {
     }
     assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
 }
+
+#[test]
+fn who_opens_a_store_while_it_is_let_go_of_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let held = SledStore::open(&path, 1 << 20).unwrap();
+    let (tells, told) = std::sync::mpsc::channel();
+    let opening = std::thread::spawn(move || {
+        tells.send(()).unwrap();
+        SledStore::open(&path, 1 << 20).map(drop)
+    });
+    told.recv().unwrap();
+    held.apply(batch(&[(1, Some(1))])).unwrap();
+    held.sync().unwrap();
+    drop(held);
+    opening.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_store_that_somebody_keeps_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let _held = SledStore::open(&path, 1 << 20).unwrap();
+    let refused = SledStore::open(&path, 1 << 20).unwrap_err();
+    assert!(matches!(refused, StoreError::Disk { doing: "opening", .. }), "{refused}");
+}

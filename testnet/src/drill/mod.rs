@@ -10,7 +10,6 @@
 //!
 //! Tested by `cli/tests/drill.rs`, where the binary is known, and by the tests of each part.
 
-mod change;
 mod disk;
 mod load;
 mod lost;
