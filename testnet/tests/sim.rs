@@ -102,6 +102,14 @@ fn a_key_whose_log_could_not_be_begun_begins_it_later() {
     assert_eq!(run(&plan, &Options::default()).failure, None);
 }
 
+/// Seed 1949, shrunk: a store falls back to the epoch before, and the log, which begins anew meanwhile, says again all that it
+/// holds of the next one, an older ViewChange too.
+#[test]
+fn a_log_that_begins_anew_in_the_epoch_before_repeats_itself() {
+    let report = changing(include_str!("plans/begins_anew.txt"));
+    assert!(report.counts.get("crashes") > 0);
+}
+
 #[test]
 fn every_actor_acts_and_is_borne() {
     for kind in ActorKind::ALL {

@@ -113,10 +113,10 @@ impl Invariants {
 
     /// A node's log holds these now.
     pub fn durable(&mut self, node: usize, facts: &[Fact]) {
+        let check = self.monotone.durable(node, facts);
+        self.need("monotone", check);
         for fact in facts {
             self.holds(node, fact);
-            let check = self.monotone.durable(node, fact);
-            self.need("monotone", check);
             let check = self.views.durable(node, fact);
             self.need("views", check);
             let check = self.closed_heights.durable(node, fact);

@@ -20,14 +20,16 @@ pub(super) struct Monotone {
 }
 
 impl Monotone {
-    pub(super) fn durable(&mut self, node: usize, fact: &Fact) -> Check {
-        if fact.statement == Statement::ViewChange {
-            let asked = self.asked.entry((node, fact.epoch)).or_default();
-            // A log that begins anew repeats the last one.
-            if fact.view < *asked {
-                return Err(format!("node {node} asked for view {} after view {asked}", fact.view));
+    /// What one sync made durable. A log that begins anew repeats what binds: of each epoch the last counts.
+    pub(super) fn durable(&mut self, node: usize, facts: &[Fact]) -> Check {
+        let asking = facts.iter().filter(|fact| fact.statement == Statement::ViewChange);
+        let last: BTreeMap<Epoch, u64> = asking.map(|fact| (fact.epoch, fact.view)).collect();
+        for (epoch, view) in last {
+            let asked = self.asked.entry((node, epoch)).or_default();
+            if view < *asked {
+                return Err(format!("node {node} asked for view {view} after view {asked}"));
             }
-            *asked = fact.view;
+            *asked = view;
         }
         Ok(())
     }
