@@ -106,6 +106,10 @@ offences! {
     BlocksUnasked "BLOCKS_UNASKED" false,
     /// Blocks that do not verify.
     BlocksInvalid "BLOCKS_INVALID" true,
+    /// A snapshot's manifest or chunk that was not asked for.
+    SnapshotUnasked "SNAPSHOT_UNASKED" false,
+    /// A snapshot's manifest or chunk that does not verify.
+    SnapshotInvalid "SNAPSHOT_INVALID" true,
 }
 
 impl From<&Rejected> for Offence {

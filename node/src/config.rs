@@ -26,6 +26,8 @@
 //! | `limits.account_percent` | what one organisation may fill of its validator's part, 1 to 100 | 50 |
 //! | `limits.store_cache_mib` | page cache of the ledger, in MiB, 16 to 65536 | 96 |
 //! | `limits.consensus_log_mib` | length at which the consensus log is trimmed, in MiB, 128 to 65536 | 160 |
+//! | `snapshots.every` | a snapshot is made of every so many heights, for nodes that are far behind and for backups; 0 for none | 10000 |
+//! | `snapshots.gap` | a snapshot is fetched from others if it saves at least so many blocks; 0 for never | 10000 |
 //! | `limits.pipeline` | proposals under way before this node, as the primary, waits for full batches, 1 to 8; with 4, validators 25 ms apart and more save a quarter of the latency for several times the blocks | 1 |
 //!
 //! One more is for drills: `testnet.clock_offset_ms` makes this node's wall clock wrong by so many ms (to a day either way). It is refused
@@ -46,6 +48,7 @@ use toml::{Table, Value};
 use crate::driver::Settings;
 use crate::mempool::Limits;
 use crate::network::{self, Address, Peer, PeerIndex};
+use crate::snapshots::Snapshots;
 
 /// Longest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -58,6 +61,8 @@ pub const PEERS_MAX: usize = 1_024;
 const CONNECTIONS_PER_ADDRESS: u64 = 128;
 /// Inputs that wait for the driver.
 const INBOX: usize = 1_024;
+/// A snapshot is made, or fetched, after so many heights at most.
+const SNAPSHOT_HEIGHTS_MAX: u64 = 100_000_000;
 /// A clock of a network for tests is wrong by so much at most, in ms.
 const CLOCK_OFFSET_MS_MAX: i64 = 86_400_000;
 
@@ -136,6 +141,11 @@ impl Config {
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
         self.data_dir.join("log")
+    }
+    /// Folder of the snapshots.
+    #[must_use]
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data_dir.join("snapshots")
     }
     /// Folder of the durable mempool.
     #[must_use]
@@ -383,6 +393,13 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let log_bytes_max = mib(limits.number("consensus_log_mib", 160, 128, 65_536, faults));
     limits.end(faults);
 
+    let mut section = top.section("snapshots", faults);
+    let snapshots = Snapshots {
+        every: section.number("every", Snapshots::default().every, 0, SNAPSHOT_HEIGHTS_MAX, faults),
+        gap: section.number("gap", Snapshots::default().gap, 0, SNAPSHOT_HEIGHTS_MAX, faults),
+    };
+    section.end(faults);
+
     let mut testnet = top.section("testnet", faults);
     let clock_offset_ms = clock_offset(&mut testnet, faults);
     testnet.end(faults);
@@ -432,7 +449,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
         network_limits: network::Limits::default(),
         log_level,
         log_format,
-        settings: Settings { pool, log_bytes_max },
+        settings: Settings { pool, log_bytes_max, snapshots },
         pipeline,
         store_cache_bytes,
         inbox: INBOX,

@@ -38,6 +38,21 @@ pub struct Peer {
     pub voted: Height,
 }
 
+/// A snapshot on its way from other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotFetch {
+    /// The state after this height.
+    pub height: Height,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// How many of them are here.
+    pub here: u32,
+    /// Bytes of all entries, before compression.
+    pub bytes: u64,
+    /// When the last one is here, if they go on coming as fast, in ms; none before the first one came.
+    pub eta_ms: Option<u64>,
+}
+
 /// All that the sentences are made of.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -55,6 +70,8 @@ pub struct Snapshot {
     pub peers: Vec<Peer>,
     /// How many certified heights this node is behind what f+1 others tell.
     pub lag: u64,
+    /// The snapshot that it fetches in the place of blocks.
+    pub fetching: Option<SnapshotFetch>,
 }
 
 impl Snapshot {
@@ -183,6 +200,13 @@ pub fn answer(snapshot: &Snapshot) -> pb::ExplainResponse {
             .map(|due| pb::NextTimer { what: timer(snapshot, due), in_ms: due.in_ms }),
         summary: summary(snapshot),
         advice: advice(snapshot),
+        snapshot: snapshot.fetching.map(|it| pb::SnapshotProgress {
+            height: it.height.0,
+            chunks: it.chunks,
+            here: it.here,
+            bytes: it.bytes,
+            eta_ms: it.eta_ms,
+        }),
     }
 }
 
@@ -199,6 +223,9 @@ pub fn views_left(it: &Explanation) -> Vec<pb::ViewsLeft> {
 pub fn summary(snapshot: &Snapshot) -> String {
     let mut text = place(snapshot);
     let _infallible = write!(text, ", for {}", long(snapshot.since_ms));
+    if let Some(fetch) = &snapshot.fetching {
+        let _infallible = write!(text, "; {}", fetching(fetch));
+    }
     for (why, how) in [
         (pb::Absence::NotConnected, "not connected"),
         (pb::Absence::Silent, "connected and silent"),
@@ -216,6 +243,17 @@ pub fn summary(snapshot: &Snapshot) -> String {
         let _infallible = write!(text, "; behind: {}", behind.join(", "));
     }
     text
+}
+
+fn fetching(fetch: &SnapshotFetch) -> String {
+    let SnapshotFetch { height, chunks, here, .. } = fetch;
+    if here == chunks {
+        return format!(
+            "the snapshot of height {height} is here, and is installed when this node starts again, by itself"
+        );
+    }
+    let left = fetch.eta_ms.map(|eta| format!(", {} left", long(eta))).unwrap_or_default();
+    format!("fetching the snapshot of height {height}: {here} of {chunks} chunks{left}")
 }
 
 fn place(snapshot: &Snapshot) -> String {
@@ -408,6 +446,9 @@ pub fn fields(answer: &pb::ExplainResponse) -> Vec<(&'static str, Value)> {
         json!({ "left_view": it.left_view, "reason": it.reason, "given_up": it.given_up, "text": it.text })
     });
     let left = answer.views_left.iter().map(|it| json!({ "reason": it.reason, "count": it.count }));
+    let snapshot = answer.snapshot.as_ref().map(|it| {
+        json!({ "height": it.height, "chunks": it.chunks, "here": it.here, "bytes": it.bytes, "eta_ms": it.eta_ms })
+    });
     let timer = answer.next_timer.as_ref().map(|it| json!({ "what": it.what, "in_ms": it.in_ms }));
     vec![
         ("summary", answer.summary.clone().into()),
@@ -426,5 +467,6 @@ pub fn fields(answer: &pb::ExplainResponse) -> Vec<(&'static str, Value)> {
         ("cause", cause.into()),
         ("views_left", left.collect::<Vec<_>>().into()),
         ("next_timer", timer.into()),
+        ("snapshot", snapshot.into()),
     ]
 }

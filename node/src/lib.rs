@@ -20,6 +20,7 @@ pub mod pool_log;
 pub mod ports;
 pub mod rpc;
 pub mod run;
+pub mod snapshots;
 pub mod start;
 pub mod threads;
 pub mod validate;

@@ -16,6 +16,7 @@ use epione_types::{
 
 use crate::mempool::{Account, Client, Full};
 use crate::network::Class;
+use crate::snapshots::{SnapshotAnswer, SnapshotJob};
 use crate::validate::{Checked, Parsed};
 
 /// Port: bytes to other validators. Lossy; never waits.
@@ -62,6 +63,13 @@ pub enum Lane {
     Write,
     /// Reading for peers.
     Serve,
+    /// Snapshots.
+    Snapshot,
+}
+
+impl Lane {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Verify, Self::Write, Self::Serve, Self::Snapshot];
 }
 
 /// Work outside the consensus loop.
@@ -127,6 +135,8 @@ pub enum Job {
         /// Its digest.
         digest: Hash,
     },
+    /// Snapshots.
+    Snapshot(SnapshotJob),
 }
 
 impl Job {
@@ -137,6 +147,7 @@ impl Job {
             Self::Check(_) | Self::Validate { .. } | Self::CompactPool { .. } => Lane::Verify,
             Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
             Self::ReadBlocks { .. } | Self::ReadBatch { .. } | Self::ReadEnd { .. } => Lane::Serve,
+            Self::Snapshot(_) => Lane::Snapshot,
         }
     }
 }
@@ -170,16 +181,22 @@ pub enum Answer {
         deadline: Option<TimestampMs>,
         /// Of which epoch it is, and what comes after (R20).
         epochs: Box<Epochs>,
+        /// A snapshot of this height is to be made: its state is being captured.
+        captured: bool,
     },
     /// Of [`Job::SyncStore`]: blocks up to this height survive a power cut.
     Synced(Height),
-    /// Of [`Job::ReadBlocks`] and [`Job::ReadBatch`]: nothing, or a frame for the one who asked.
+    /// Of whatever reads for a peer: nothing, or a frame for the one who asked.
     Read {
         /// Who asked.
         peer: ValidatorIndex,
+        /// Who has read.
+        lane: Lane,
         /// For it, and by which stream.
         frame: Option<(Class, Bytes)>,
     },
+    /// Of [`Job::Snapshot`].
+    Snapshot(SnapshotAnswer),
     /// The job failed for want of disk or store: stop voting.
     Failed(String),
 }

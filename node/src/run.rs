@@ -13,12 +13,14 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::FileDisk;
+use epione_ledger::snapshot::{Shelf, ShelfError};
 use epione_ledger::store::{SledStore, StoreError};
 use epione_types::genesis::{BATCH_BYTES_MAX, WINDOW_MAX};
 use epione_types::quorum::MAX_VALIDATORS;
@@ -38,6 +40,7 @@ use crate::mempool::Client;
 use crate::network::{self, Class, Inbound, Network, Peer, PeerIndex, PerClass};
 use crate::pool_log::{self, PoolLog};
 use crate::ports::{Log as _, Transport};
+use crate::snapshots::SnapshotLane;
 use crate::start::{self, ResumeError};
 use crate::threads::{self, LaneThreads};
 use crate::workers::{ServeLane, VerifyLane, WriteLane};
@@ -73,6 +76,12 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] ChainError),
+    /// The snapshots.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// A snapshot that waits for being installed.
+    #[error(transparent)]
+    Install(#[from] start::PlaceError),
     /// The state.
     #[error(transparent)]
     Execute(#[from] ExecuteError),
@@ -167,6 +176,8 @@ pub struct Node {
     ended: CancellationToken,
     threads: Vec<JoinHandle<()>>,
     chain: Arc<Chain>,
+    /// A snapshot is to be installed.
+    restart: Arc<AtomicBool>,
 }
 
 impl core::fmt::Debug for Node {
@@ -182,22 +193,25 @@ struct Opened {
     records: crate::log::Records,
     pool: PoolLog<FileDisk>,
     held: Vec<(Client, epione_types::SignedTx)>,
+    shelf: Shelf<FileDisk>,
 }
 
 fn open(config: &Config) -> Result<Opened, RunError> {
-    for dir in [config.ledger_dir(), config.log_dir(), config.pool_dir()] {
+    for dir in [config.ledger_dir(), config.log_dir(), config.pool_dir(), config.snapshots_dir()] {
         fs::create_dir_all(&dir).map_err(io(&dir))?;
     }
     let path = config.ledger_dir();
     let store = SledStore::open(&path, config.store_cache_bytes)
         .map_err(|source| RunError::Store { path, source })?;
-    let chain = Arc::new(Chain::open(Arc::new(store), &start::origin(&config.genesis))?);
     let disk = |dir: PathBuf| FileDisk::open(&dir).map_err(io(&dir));
+    let mut shelf = Shelf::open(disk(config.snapshots_dir())?)?;
+    start::install_snapshot(&store, &mut shelf, &config.genesis, &Zip215)?;
+    let chain = Arc::new(Chain::open(Arc::new(store), &start::origin(&config.genesis))?);
     let (log, records) = ConsensusLog::open(disk(config.log_dir())?)?;
     let path = config.pool_dir();
     let (pool, held) =
         PoolLog::open(disk(path.clone())?).map_err(|source| RunError::Pool { path, source })?;
-    Ok(Opened { chain, log, records, pool, held })
+    Ok(Opened { chain, log, records, pool, held, shelf })
 }
 
 /// The mark of a voting key that has begun its log.
@@ -242,7 +256,7 @@ impl Node {
         let opening = config.clone();
         // Opening reads whole files and checks the ledger's tip: not on an async worker.
         let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
-        let Opened { chain, log, records, pool, held } =
+        let Opened { chain, log, records, pool, held, shelf } =
             opened.map_err(|error| RunError::Task(error.to_string()))??;
         let head = chain.head();
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(config.voting_key.clone());
@@ -268,8 +282,10 @@ impl Node {
             Arc::new(Feed::new(Progress { height: head.height, timestamp: head.timestamp, certified }));
         let deadline = Executor::new(chain.clone()).deadline()?;
         let verify = VerifyLane::new(chain.clone(), &set.params, Zip215, pool, config.settings.pool.txs_max);
-        let write = WriteLane::new(chain.clone(), feed.clone())?;
+        let write = WriteLane::new(chain.clone(), feed.clone(), config.settings.snapshots)?;
         let serve = ServeLane::new(chain.clone());
+        let shelve = SnapshotLane::new(chain.clone(), shelf, config.genesis.validators.clone(), Zip215);
+        let partial = shelve.partial();
         let mut limits = config.network_limits.clone();
         // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of as many validators as there
         // may be before this process ends, under whatever parameters.
@@ -296,12 +312,13 @@ impl Node {
 
         let (inbox, inputs) = mpsc::channel(config.inbox.max(1));
         let task = |error: std::io::Error| RunError::Task(error.to_string());
-        let (lanes, mut threads) = threads::start(verify, write, serve, &inbox).map_err(task)?;
+        let (lanes, mut threads) = threads::start(verify, write, serve, shelve, &inbox).map_err(task)?;
         let links = Links { network: network.clone(), listed: config.peers.clone() };
         let mut driver: Driver<Real> =
             Driver::new(replica, deadline, config.settings.clone(), links, log, lanes, Zip215)
                 .with_pipeline(config.pipeline)
-                .with_others(left.clone(), epochs.candidates.clone());
+                .with_others(left.clone(), epochs.candidates.clone())
+                .with_partial_snapshot(partial);
         let begun = Instant::now();
         let offset_ms = config.clock_offset_ms;
         if offset_ms != 0 {
@@ -320,11 +337,14 @@ impl Node {
         let ended = CancellationToken::new();
         let (publish, published) = watch::channel(Arc::new(driver.status()));
         let (stopping, done) = (stop.clone(), ended.clone().drop_guard());
+        let restart = Arc::new(AtomicBool::new(false));
+        let restarts = restart.clone();
         let driving = Builder::new().name("driver".to_owned()).spawn(move || {
             let _done = done;
-            drive(driver, inputs, &stopping, (begun, offset_ms), |driver| {
+            let wants = drive(driver, inputs, &stopping, (begun, offset_ms), |driver| {
                 publish.send_replace(Arc::new(driver.status()));
             });
+            restarts.store(wants, Ordering::Release);
         });
         threads.insert(0, driving.map_err(task)?);
         tokio::spawn(pump(inbound, inbox.clone(), stop.clone()));
@@ -342,7 +362,7 @@ impl Node {
             stop: stop.clone(),
         });
         info!(address = %network.listen_address(), "listening for validators");
-        Ok(Self { handle, network, stop, ended, threads, chain })
+        Ok(Self { handle, network, stop, ended, threads, chain, restart })
     }
 
     /// What services do with it.
@@ -357,9 +377,16 @@ impl Node {
         self.network.listen_address()
     }
 
-    /// Resolves when the driver has ended: after [`Node::shutdown`] began, or because of a defect.
+    /// Resolves when the driver has ended: after [`Node::shutdown`] began, because it wants to be started again
+    /// ([`Node::wants_restart`]), or because of a defect.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// It has ended because a snapshot is to be installed: shut it down and start it again.
+    #[must_use]
+    pub fn wants_restart(&self) -> bool {
+        self.restart.load(Ordering::Acquire)
     }
 
     /// Stops: no more votes, blocks that are being stored are finished, the store is synced.
@@ -393,17 +420,20 @@ impl Drop for Node {
 }
 
 /// The driver's thread: takes what has come, at most a round's worth, and hands it over. Time since it began, and the
-/// wall clock, which is wrong by an offset in drills.
+/// wall clock, which is wrong by an offset in drills. True: it wants to be started again.
 fn drive(
     mut driver: Driver<Real>,
     mut inputs: mpsc::Receiver<Input>,
     stop: &CancellationToken,
     (begun, offset_ms): (Instant, i64),
     mut publish: impl FnMut(&Driver<Real>),
-) {
+) -> bool {
     let mut round = Vec::with_capacity(ROUND_MAX);
     let mut published = Instant::now();
-    while inputs.blocking_recv_many(&mut round, ROUND_MAX) > 0 && !stop.is_cancelled() {
+    while !driver.wants_restart()
+        && inputs.blocking_recv_many(&mut round, ROUND_MAX) > 0
+        && !stop.is_cancelled()
+    {
         let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         driver.handle(round.drain(..), now, wall_clock(offset_ms));
         if published.elapsed() >= STATUS_EVERY {
@@ -412,6 +442,7 @@ fn drive(
         }
     }
     publish(&driver);
+    driver.wants_restart()
 }
 
 /// From the network to the driver; a full inbox stops reading from peers.

@@ -6,7 +6,11 @@ use epione_chaincode::StateError;
 use epione_chaincode::config::{self, Epochs};
 use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
 use epione_ledger::chain::{Chain, ChainError, Origin};
-use epione_types::{Epoch, Genesis, Height, PublicKey, Signer, ValidatorSet};
+use epione_ledger::disk::Disk;
+use epione_ledger::snapshot::{InstallError, Shelf, ShelfError, SnapshotError, install};
+use epione_ledger::store::Store;
+use epione_types::{Epoch, Genesis, Height, PublicKey, Signer, ValidatorSet, Verifier};
+use tracing::warn;
 
 use crate::executor::{ChainState, tip};
 use crate::log::Records;
@@ -39,9 +43,63 @@ pub enum ResumeError {
          rejoin with a new key; never begin a second log for one key"
     )]
     NoLog,
+    /// The ledger was restored, and the key may have voted (R25).
+    #[error(
+        "the ledger holds {height} blocks and there is no consensus log for this voting key, which is a validator's: \
+         what it has voted is not known. A restored ledger needs a new voting key: make one and rejoin with it"
+    )]
+    Restored {
+        /// The ledger's tip.
+        height: Height,
+    },
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+/// Why the snapshot that waits for being installed is not.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// It does not follow from the genesis.
+    #[error(
+        "the snapshot that is to be installed is refused: {0}; remove its `.install` file to go on without it"
+    )]
+    Refused(#[from] SnapshotError),
+    /// It cannot be installed.
+    #[error("a snapshot cannot be installed: {0}")]
+    Install(#[from] InstallError),
+    /// The shelf cannot be read.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+}
+
+/// Installs the snapshot that waits for it, if one does, before the chain is opened. One that is damaged is removed: its
+/// node fetches another.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn install_snapshot<D: Disk>(
+    store: &dyn Store,
+    shelf: &mut Shelf<D>,
+    genesis: &Genesis,
+    verifier: &impl Verifier,
+) -> Result<(), PlaceError> {
+    let found = match shelf.to_install() {
+        Ok(Some(manifest)) => {
+            manifest.verify(genesis.chain_id(), &genesis.validators, verifier)?;
+            install(store, shelf, &manifest, &origin(genesis)).map(drop)
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(InstallError::Shelf(error)),
+    };
+    match found {
+        Ok(()) => Ok(()),
+        Err(InstallError::Shelf(damaged @ ShelfError::Damaged { .. })) => {
+            warn!(error = %damaged, "a snapshot is not installed");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What genesis is to the ledger.
@@ -87,16 +145,20 @@ pub(crate) fn leavers(before: impl IntoIterator<Item = PublicKey>, set: &Validat
     before.into_iter().filter(|key| !stays(key)).collect()
 }
 
-/// A validator whose key has never voted: its log is empty and so is its ledger, or the ledger came from a backup. The step
-/// holds the birth record.
+/// One whose key has never voted: its log is empty and so is its ledger; or the ledger came from a backup, and no validator
+/// has the key, so that it cannot have voted. The step holds the birth record.
 ///
 /// # Errors
-/// The ledger cannot be read.
+/// The ledger cannot be read; [`ResumeError::Restored`].
 pub fn born(
     chain: &Arc<Chain>,
     config: Config,
     signer: Arc<dyn Signer + Send + Sync>,
 ) -> Result<(Replica, Step), ResumeError> {
+    let height = chain.head().height;
+    if height > Height::ZERO && config.is_member() {
+        return Err(ResumeError::Restored { height });
+    }
     Ok(Replica::born(config, signer, stored(chain)?))
 }
 

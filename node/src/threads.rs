@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::driver::{Input, jobs_max};
 use crate::ports::{Answer, Job, Lane, Workers};
+use crate::snapshots::SnapshotLane;
 use crate::workers::{ServeLane, VerifyLane, WriteLane};
 
 /// The driver's end: a queue for each lane. Dropping it lets the threads finish.
@@ -21,6 +22,7 @@ pub struct LaneThreads {
     verify: SyncSender<Job>,
     write: SyncSender<Job>,
     serve: SyncSender<Job>,
+    snapshot: SyncSender<Job>,
 }
 
 impl Workers for LaneThreads {
@@ -30,6 +32,7 @@ impl Workers for LaneThreads {
             Lane::Verify => &self.verify,
             Lane::Write => &self.write,
             Lane::Serve => &self.serve,
+            Lane::Snapshot => &self.snapshot,
         };
         let full = matches!(queue.try_send(job), Err(TrySendError::Full(_)));
         // A thread that is gone has said why.
@@ -52,19 +55,21 @@ impl Drop for LastBreath {
     }
 }
 
-/// Starts the three threads.
+/// Starts the four threads.
 ///
 /// # Errors
 /// The operating system gives no thread.
-pub fn start<V, D>(
+pub fn start<V, D, S>(
     mut verify: VerifyLane<V, D>,
     mut write: WriteLane,
     mut serve: ServeLane,
+    mut snapshots: SnapshotLane<V, S>,
     answers: &mpsc::Sender<Input>,
 ) -> std::io::Result<(LaneThreads, Vec<JoinHandle<()>>)>
 where
     V: Verifier + Send + 'static,
     D: Disk + 'static,
+    S: Disk + 'static,
 {
     let spawn = |name: &'static str, lane, mut perform: Box<dyn FnMut(Job) -> Option<Answer> + Send>| {
         let most = jobs_max(lane);
@@ -87,7 +92,9 @@ where
     let (verify, verifying) = spawn("verify", Lane::Verify, Box::new(move |job| verify.perform(job)))?;
     let (write, writing) = spawn("write", Lane::Write, Box::new(move |job| write.perform(job)))?;
     let (serve, serving) = spawn("serve", Lane::Serve, Box::new(move |job| serve.perform(job)))?;
-    Ok((LaneThreads { verify, write, serve }, vec![verifying, writing, serving]))
+    let (snapshot, shelving) =
+        spawn("snapshot", Lane::Snapshot, Box::new(move |job| snapshots.perform(job)))?;
+    Ok((LaneThreads { verify, write, serve, snapshot }, vec![verifying, writing, serving, shelving]))
 }
 
 #[cfg(test)]
@@ -103,7 +110,7 @@ mod tests {
     #[should_panic(expected = "more jobs are under way in lane Serve than the driver's design allows")]
     fn a_lane_grows_no_longer_than_its_queue() {
         let ((verify, _v), (write, _w), (serve, _s)) = (sync_channel(1), sync_channel(1), sync_channel(2));
-        let mut lanes = LaneThreads { verify, write, serve };
+        let mut lanes = LaneThreads { verify, write, serve, snapshot: sync_channel(1).0 };
         for _ in 0..3 {
             lanes.start(read());
         }
@@ -112,7 +119,7 @@ mod tests {
     #[test]
     fn jobs_for_a_lane_that_has_ended_go_nowhere() {
         let (verify, write, serve) = (sync_channel(1).0, sync_channel(1).0, sync_channel(1).0);
-        let mut lanes = LaneThreads { verify, write, serve };
+        let mut lanes = LaneThreads { verify, write, serve, snapshot: sync_channel(1).0 };
         for _ in 0..3 {
             lanes.start(read());
         }

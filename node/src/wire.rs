@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use epione_consensus::{BlocksAnswer, Message};
+use epione_ledger::snapshot::SnapshotId;
 use epione_types::codec::{self, CodecError};
 use epione_types::{Hash, Height, SignedTx};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,29 @@ pub enum Frame {
     },
     /// The answer.
     Blocks(BlocksAnswer),
+    /// "Which snapshot have you above this height?"
+    FetchSnapshot {
+        /// A snapshot no higher is not worth fetching.
+        above: Height,
+    },
+    /// The answer: the manifest of the newest one, or that there is none.
+    Snapshot(Option<Bytes>),
+    /// "Send me this chunk."
+    FetchChunk {
+        /// Of this snapshot.
+        id: SnapshotId,
+        /// Which.
+        index: u32,
+    },
+    /// The answer.
+    Chunk {
+        /// Of this snapshot.
+        id: SnapshotId,
+        /// Which.
+        index: u32,
+        /// Packed; none if the snapshot is not here any more.
+        bytes: Option<Bytes>,
+    },
 }
 
 impl Frame {
@@ -67,6 +91,8 @@ impl Frame {
             Self::Message(Message::Proposal(_, Some(_))) | Self::Transactions(_) => Class::Bulk,
             Self::Message(Message::Batch(_)) | Self::FetchBatch { .. } => Class::Sync,
             Self::FetchBlocks { .. } | Self::Blocks(_) => Class::Sync,
+            Self::FetchSnapshot { .. } | Self::Snapshot(_) => Class::Sync,
+            Self::FetchChunk { .. } | Self::Chunk { .. } => Class::Sync,
             Self::Message(_) => Class::Consensus,
         }
     }

@@ -20,7 +20,8 @@ use crate::executor::{ChainState, Executor};
 use crate::feed::{Block, Feed};
 use crate::mempool::Account;
 use crate::pool_log::PoolLog;
-use crate::ports::{Answer, Candidate, Found, Job, Origin, Verdict};
+use crate::ports::{Answer, Candidate, Found, Job, Lane, Origin, Verdict};
+use crate::snapshots::Snapshots;
 use crate::validate::{Checked, Parsed, validate_batch, verify};
 use crate::wire::{BLOCKS_BYTES, BLOCKS_BYTES_MAX, BLOCKS_MAX, Frame};
 
@@ -89,7 +90,8 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             | Job::SyncStore
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. }
-            | Job::ReadEnd { .. } => None,
+            | Job::ReadEnd { .. }
+            | Job::Snapshot(_) => None,
         }
     }
 
@@ -169,17 +171,18 @@ pub struct WriteLane {
     executor: Executor,
     feed: Arc<Feed>,
     evidence: u64,
+    snapshots: Snapshots,
 }
 
 impl WriteLane {
-    /// The only writer of `chain`.
+    /// The only writer of `chain`, which says when a snapshot is due.
     ///
     /// # Errors
     /// The store failed.
-    pub fn new(chain: Arc<Chain>, feed: Arc<Feed>) -> Result<Self, ChainError> {
+    pub fn new(chain: Arc<Chain>, feed: Arc<Feed>, snapshots: Snapshots) -> Result<Self, ChainError> {
         let last = chain.evidence(0, usize::MAX)?.last().map(|(number, _)| *number);
         let evidence = last.map_or(0, |number| number.saturating_add(1));
-        Ok(Self { executor: Executor::new(chain), feed, evidence })
+        Ok(Self { executor: Executor::new(chain), feed, evidence, snapshots })
     }
 
     /// Does a job of [`crate::ports::Lane::Write`].
@@ -192,7 +195,8 @@ impl WriteLane {
                     let (header, deadline) = (Box::new(written.header.clone()), written.deadline);
                     let epochs = Box::new(written.epochs);
                     self.feed.stored(Block { header: written.header, receipts: written.receipts });
-                    Some(Answer::Executed { header, ids, deadline, epochs })
+                    let captured = self.capture(height);
+                    Some(Answer::Executed { header, ids, deadline, epochs, captured })
                 })
             }
             Job::Certify(certificate) => self.done(|chain| chain.certify(&certificate)).map(|()| {
@@ -210,9 +214,16 @@ impl WriteLane {
             | Job::CompactPool { .. }
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. }
-            | Job::ReadEnd { .. } => Ok(None),
+            | Job::ReadEnd { .. }
+            | Job::Snapshot(_) => Ok(None),
         };
         answer.unwrap_or_else(|why| Some(Answer::Failed(why)))
+    }
+
+    /// Begins to capture the state of a height of which a snapshot is due, if it is the head's.
+    fn capture(&self, height: Height) -> bool {
+        let chain = self.executor.chain();
+        self.snapshots.is_due(height) && chain.head().height == height && chain.begin_capture().is_some()
     }
 
     fn done<T>(&self, act: impl FnOnce(&Chain) -> Result<T, ChainError>) -> Result<T, String> {
@@ -251,13 +262,15 @@ impl ServeLane {
             | Job::Certify(_)
             | Job::Keep(_)
             | Job::SyncStore
-            | Job::CompactPool { .. } => return None,
+            | Job::CompactPool { .. }
+            | Job::Snapshot(_) => return None,
         };
         let frame = found.unwrap_or_else(|error| {
             warn!(%error, "a peer could not be served");
             None
         });
-        Some(Answer::Read { peer, frame: frame.map(|frame| (frame.class(), frame.encode())) })
+        let lane = Lane::Serve;
+        Some(Answer::Read { peer, lane, frame: frame.map(|frame| (frame.class(), frame.encode())) })
     }
 
     /// The certificate of an epoch's last height.

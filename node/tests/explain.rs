@@ -56,6 +56,7 @@ fn idle(n: u16) -> Snapshot {
         follows_from: None,
         peers: (0..me).map(peer).collect(),
         lag: 0,
+        fetching: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::pin::{Pin, pin};
 
 use epione_node::config::{self, Config};
 use epione_node::explain;
@@ -56,8 +57,35 @@ fn load(path: &Path) -> Result<Config, CliError> {
     config::load(path).map_err(|error| CliError::failed(error.to_string()).reason("CONFIG"))
 }
 
+/// Why a node stopped.
+enum Why {
+    Signal,
+    Stdin,
+    /// A snapshot is to be installed.
+    Restart,
+    Defect,
+}
+
 async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError> {
     run::init_logging(&config.log_level, config.log_format).map_err(CliError::failed)?;
+    // Listened for once: none is missed while the node starts again.
+    let (mut signal, mut stdin) = (pin!(run::signal()), pin!(end_of_stdin(stop_with_stdin)));
+    loop {
+        match serve_once(config, signal.as_mut(), stdin.as_mut()).await? {
+            Why::Restart => {}
+            Why::Signal | Why::Stdin => return Ok(Shown::nothing()),
+            Why::Defect => {
+                return Err(CliError::failed("the node stopped because of a defect: see its log"));
+            }
+        }
+    }
+}
+
+async fn serve_once(
+    config: &Config,
+    signal: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+    stdin: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Why, CliError> {
     let started = RunningNode::start(config.clone()).await;
     let node = started.map_err(|error| {
         // Whoever reads the log later sees why, too.
@@ -73,21 +101,18 @@ async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError
             return Err(CliError::failed(failure.to_string()));
         }
     };
-    let stdin = end_of_stdin(stop_with_stdin);
-    let why = tokio::select! {
-        signal = run::signal() => { signal.about("signals")?; "a signal" }
-        () = node.ended() => "a defect",
-        () = stdin => "the end of standard input",
+    let (why, text) = tokio::select! {
+        signal = signal => { signal.about("signals")?; (Why::Signal, "a signal") }
+        () = node.ended() => match node.wants_restart() {
+            true => (Why::Restart, "a snapshot is to be installed"),
+            false => (Why::Defect, "a defect"),
+        },
+        () = stdin => (Why::Stdin, "the end of standard input"),
     };
-    info!(why, "stopping");
-    let defect = why == "a defect";
+    info!(why = text, "stopping");
     server.shutdown().await;
     node.shutdown().await.about("the node did not stop cleanly")?;
-    if defect {
-        Err(CliError::failed("the node stopped because of a defect: see its log"))
-    } else {
-        Ok(Shown::nothing())
-    }
+    Ok(why)
 }
 
 /// Resolves when standard input ends; never if that means nothing. A thread of its own: reading cannot be interrupted.

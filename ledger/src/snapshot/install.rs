@@ -64,6 +64,10 @@ pub fn install<D: Disk>(
     manifest: &Manifest,
     origin: &Origin,
 ) -> Result<bool, InstallError> {
+    let identity = codec::encode(&(crate::chain::LAYOUT, origin.chain));
+    if store.get(keys::IDENTITY)?.is_some_and(|found| found != identity) {
+        return Ok(false); // another chain's: it does not open
+    }
     let height = manifest.header.height;
     let under_way = store.get(keys::INSTALLING)?.is_some();
     let tip = store.get(keys::TIP)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
@@ -79,7 +83,7 @@ pub fn install<D: Disk>(
     };
     let mut rows = Rows { store, batch: Batch::new() };
     rows.batch.put(keys::INSTALLING, codec::encode(&height));
-    rows.batch.put(keys::IDENTITY, codec::encode(&(crate::chain::LAYOUT, origin.chain)));
+    rows.batch.put(keys::IDENTITY, identity);
     rows.apply(0)?;
     store.sync()?;
     for prefix in [keys::STATE, keys::CHANGES, keys::CHECKPOINT, keys::EPOCH] {

@@ -243,11 +243,16 @@ impl<D: Disk> Shelf<D> {
         }
     }
 
-    /// Begins to fetch a snapshot whose manifest was verified. Another one that was being fetched is dropped.
+    /// Begins to fetch a snapshot whose manifest was verified, or goes on with it. Another one that was being fetched is
+    /// dropped.
     ///
     /// # Errors
     /// The disk failed.
     pub fn begin(&mut self, manifest: Manifest) -> Result<Fetched, ShelfError> {
+        let id = manifest.id();
+        if let Some(partial) = self.partial.as_ref().filter(|kept| kept.id == id) {
+            return Ok(fetched(partial));
+        }
         self.drop_partial()?;
         let height = manifest.header.height;
         if let Some(at) = self.whole.iter().position(|kept| kept.manifest.header.height == height) {
@@ -257,7 +262,7 @@ impl<D: Disk> Shelf<D> {
         self.fresh(&Kind::Chunks.name(height))?;
         self.file(&Kind::Partial.name(height), &manifest.encode())?;
         let places = vec![None; manifest.chunks.len()];
-        let kept = Kept { id: manifest.id(), manifest, places, end: 0 };
+        let kept = Kept { id, manifest, places, end: 0 };
         let fetched = fetched(&kept);
         self.partial = Some(kept);
         Ok(fetched)

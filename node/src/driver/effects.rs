@@ -64,6 +64,7 @@ impl<P: Ports> Driver<P> {
         let members = &self.members;
         self.peers.keep(|place| before.get(place).is_some() && before.get(place) == members.get(place));
         self.left = leavers(before, &config.set);
+        self.forget_snapshot_peers(None);
         self.tell_roster();
     }
 
@@ -102,6 +103,9 @@ impl<P: Ports> Driver<P> {
     }
 
     fn fetch_blocks(&mut self, from: Height, to: Height, peer: ValidatorIndex) {
+        if self.fetches_snapshot(from, to) {
+            return;
+        }
         if self.replica.config().is_member() {
             info!(%from, %to, %peer, "fetching blocks");
         } else {
@@ -158,7 +162,10 @@ impl<P: Ports> Driver<P> {
                 }
                 self.feed(Event::Validated { epoch, digest, valid }, step);
             }
-            Answer::Executed { header, ids, deadline, epochs } => {
+            Answer::Executed { header, ids, deadline, epochs, captured } => {
+                if captured {
+                    self.make_snapshot(header.height);
+                }
                 self.executing = self.executing.saturating_sub(1);
                 self.deadline = deadline;
                 self.settled(ids, header.timestamp);
@@ -170,14 +177,15 @@ impl<P: Ports> Driver<P> {
                 self.feed(Event::Executed { header: *header, next: epochs.next }, step);
             }
             Answer::Synced(height) => self.on_synced(height),
-            Answer::Read { peer, frame } => {
-                if let Some(under_way) = self.serving.get_mut(&peer) {
+            Answer::Read { peer, lane, frame } => {
+                if let Some(under_way) = self.serving.get_mut(&(peer, lane)) {
                     *under_way = under_way.saturating_sub(1);
                 }
                 if let Some((class, frame)) = frame {
                     self.transport.send(peer, class, frame);
                 }
             }
+            Answer::Snapshot(answer) => self.on_snapshot_answer(answer),
             Answer::Failed(why) => self.fail(why),
         }
     }

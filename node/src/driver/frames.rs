@@ -10,6 +10,7 @@ use super::{Driver, Ports};
 use crate::conduct::Offence;
 use crate::network::Class;
 use crate::ports::{Job, Transport as _, Workers as _};
+use crate::snapshots::SnapshotJob;
 use crate::wire::{BLOCKS_MAX, Frame};
 
 impl<P: Ports> Driver<P> {
@@ -33,6 +34,14 @@ impl<P: Ports> Driver<P> {
                 self.serve(from, Job::ReadBlocks { peer: from, from: low, to });
             }
             Frame::Blocks(answer) => self.on_blocks(from, answer, step),
+            Frame::FetchSnapshot { above } => {
+                self.serve(from, Job::Snapshot(SnapshotJob::ReadManifest { peer: from, above }));
+            }
+            Frame::Snapshot(manifest) => self.on_manifest(from, manifest),
+            Frame::FetchChunk { id, index } => {
+                self.serve(from, Job::Snapshot(SnapshotJob::ReadChunk { peer: from, id, index }));
+            }
+            Frame::Chunk { id, index, bytes } => self.on_chunk(from, (id, index), bytes),
         }
     }
 
@@ -87,7 +96,7 @@ impl<P: Ports> Driver<P> {
 
     /// Reads for a peer, a few at a time: it asks again for what was not answered.
     fn serve(&mut self, peer: ValidatorIndex, job: Job) {
-        let under_way = self.serving.entry(peer).or_default();
+        let under_way = self.serving.entry((peer, job.lane())).or_default();
         if *under_way < SERVING_MAX {
             *under_way += 1;
             self.workers.start(job);

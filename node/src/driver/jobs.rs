@@ -10,6 +10,10 @@
 //! | write | evidence | one for each validator and kind, in an epoch | never |
 //! | write | sync | 1 | never: the log is trimmed once at a time |
 //! | serve | read | 2 for each peer | never: refused, and counted |
+//! | snapshot | read | 2 for each peer | never: refused, and counted |
+//! | snapshot | make | 1 step | as a height whose next step is due |
+//! | snapshot | keep | as many as are asked for | never: chunks that were not asked for are refused |
+//! | snapshot | begin, finish, give up | 1 of each | never: one is fetched at a time |
 //!
 //! [`jobs_max`] adds that up; [`crate::threads`] has queues of that length and fails on more. Tested by `tests/cluster.rs`.
 
@@ -38,6 +42,9 @@ const EVIDENCE_KINDS: usize = 5;
 /// Reads for one peer under way.
 pub(super) const SERVING_MAX: usize = 2;
 
+/// Steps of making and fetching a snapshot under way, with chunks of one that was given up.
+const SNAPSHOT_STEPS_MAX: usize = 64;
+
 /// Peers that are linked to at most: all the validators there can be, those that left last, and who follows.
 const PEERS_MAX: usize = 2 * MAX_VALIDATORS + CANDIDATES_MAX;
 
@@ -50,6 +57,7 @@ pub fn jobs_max(lane: Lane) -> usize {
         Lane::Verify => CHECKS_MAX + VALIDATES_MAX + COMPACTIONS_MAX,
         Lane::Write => blocks.saturating_mul(2).saturating_add(MAX_VALIDATORS * EVIDENCE_KINDS + 1),
         Lane::Serve => PEERS_MAX * SERVING_MAX,
+        Lane::Snapshot => PEERS_MAX * SERVING_MAX + super::snapshot::CHUNKS_MAX + SNAPSHOT_STEPS_MAX,
     }
 }
 

@@ -18,6 +18,7 @@ mod effects;
 mod frames;
 mod jobs;
 mod peers;
+mod snapshot;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ use crate::conduct::{Conduct, Offence};
 use crate::explain::{self, Snapshot};
 use crate::mempool::{Client, Known, Limits, Pool, PoolSize};
 use crate::network::Class;
-use crate::ports::{Answer, Candidate, Job, Log, Transport, Workers};
+use crate::ports::{Answer, Candidate, Job, Lane, Log, Transport, Workers};
+use crate::snapshots::Snapshots;
 use crate::validate::Checked;
 
 pub use jobs::{CHECK_TXS_MAX, jobs_max};
@@ -113,11 +115,13 @@ pub struct Settings {
     pub pool: Limits,
     /// A log longer than this is trimmed to what still binds the validator, in bytes.
     pub log_bytes_max: u64,
+    /// When a snapshot is made, and when one is fetched.
+    pub snapshots: Snapshots,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pool: Limits::default(), log_bytes_max: 160 << 20 }
+        Self { pool: Limits::default(), log_bytes_max: 160 << 20, snapshots: Snapshots::default() }
     }
 }
 
@@ -195,7 +199,7 @@ pub struct Driver<P: Ports> {
     /// Whose turn it is to be asked for a batch.
     batch_turn: usize,
     /// Reads under way for each peer.
-    serving: BTreeMap<ValidatorIndex, usize>,
+    serving: BTreeMap<(ValidatorIndex, Lane), usize>,
     conduct: BTreeMap<ValidatorIndex, Conduct>,
     /// Network keys of this epoch's validators, of those that left with the last one, and of those who may follow.
     members: Vec<PublicKey>,
@@ -204,6 +208,7 @@ pub struct Driver<P: Ports> {
     left: Vec<PublicKey>,
     candidates_known: Vec<PublicKey>,
     peers: peers::Peers,
+    shelving: snapshot::Shelving,
     /// Where the replica stands, and since when.
     stands: Place,
     stands_since: u64,
@@ -266,6 +271,7 @@ impl<P: Ports> Driver<P> {
             left: Vec::new(),
             candidates_known: Vec::new(),
             peers: peers::Peers::default(),
+            shelving: snapshot::Shelving::new(settings.snapshots),
             stands_since: 0,
             trim: Trim::Idle,
             log_bytes_max: settings.log_bytes_max,
@@ -328,7 +334,10 @@ impl<P: Ports> Driver<P> {
                     self.peers.connected(peer, self.now);
                     self.feed(Event::Connected(peer), &mut step);
                 }
-                Input::Disconnected(peer) => self.peers.disconnected(peer),
+                Input::Disconnected(peer) => {
+                    self.peers.disconnected(peer);
+                    self.forget_snapshot_peers(Some(peer));
+                }
                 Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
                 Input::Submit(candidate) => self.admit(candidate),
                 Input::Lookup { id, reply } => (reply.0)(self.pool.known(&id)),
@@ -336,6 +345,7 @@ impl<P: Ports> Driver<P> {
                 Input::Tick => {}
             }
         }
+        self.tick_snapshots();
         self.check_candidates();
         self.propose(&mut step);
         self.commit(step);

@@ -54,6 +54,10 @@ impl Peers {
     pub(super) fn disconnected(&mut self, peer: ValidatorIndex) {
         self.of(peer).connected = None;
     }
+    /// Who there is a link to.
+    pub(super) fn all_linked(&self) -> impl Iterator<Item = ValidatorIndex> + '_ {
+        self.0.iter().filter(|(_, seen)| seen.connected.is_some()).map(|(peer, _)| *peer)
+    }
     /// This peer if there is a link to it, else another one, in turn.
     pub(super) fn linked(&self, wanted: ValidatorIndex, turn: usize) -> ValidatorIndex {
         let is_linked = |peer: &ValidatorIndex| self.0.get(peer).is_some_and(|seen| seen.connected.is_some());
@@ -106,9 +110,6 @@ impl<P: Ports> Driver<P> {
                 voted: seen.voted,
             }
         };
-        let mut lows: Vec<Height> = self.peers.lows().into_values().collect();
-        lows.sort_unstable_by(|a, b| b.cmp(a));
-        let sure = lows.get(config.set.faults()).copied().unwrap_or(Height::ZERO); // f liars cannot make it up
         Snapshot {
             consensus: self.replica.explain(),
             since_ms: self.now.saturating_sub(self.stands_since),
@@ -116,7 +117,17 @@ impl<P: Ports> Driver<P> {
             quorum: config.set.quorum(),
             follows_from: (!config.is_member()).then_some(config.begin),
             peers: (0..).zip(&config.set.validators).filter(|(at, _)| *at != config.me.0).map(peer).collect(),
-            lag: sure.0.saturating_sub(low.0),
+            lag: self.lag(),
+            fetching: self.snapshot_fetch(),
         }
+    }
+
+    /// How many heights this node is behind, for certain.
+    pub(super) fn lag(&self) -> u64 {
+        let mut lows: Vec<Height> = self.peers.lows().into_values().collect();
+        lows.sort_unstable_by(|a, b| b.cmp(a));
+        let faults = self.replica.config().set.faults(); // f liars cannot make it up
+        let sure = lows.get(faults).copied().unwrap_or(Height::ZERO);
+        sure.0.saturating_sub(self.replica.low().0)
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use epione_consensus::{Kind, Message, Replica, Stored, Vote};
 use epione_ledger::chain::{Chain, Head};
 use epione_ledger::disk::{Disk as _, MemoryDisk};
+use epione_ledger::snapshot::Shelf;
 use epione_ledger::store::MemoryStore;
 use epione_ledger::wal::WalConfig;
 use epione_node::conduct::Offence;
@@ -24,6 +25,7 @@ use epione_node::mempool::{Account, Known, Limits};
 use epione_node::network::Class;
 use epione_node::pool_log::PoolLog;
 use epione_node::ports::{Admitted, Answer, Candidate, Job, Lane, Origin, Reply, Transport, Workers};
+use epione_node::snapshots::{SnapshotLane, Snapshots};
 use epione_node::start;
 use epione_node::validate::parse;
 use epione_node::votes::Votes;
@@ -147,10 +149,14 @@ struct World {
     hostile: RefCell<BTreeSet<usize>>,
     /// Whose forwards are all lost.
     mute: Cell<Option<usize>>,
+    /// What becomes of frames on their way, between whom: none is lost.
+    tamper: RefCell<Option<Tamper>>,
     /// Most bytes of one append to a log, if not what a node has.
     append_bytes_max: Cell<Option<u32>>,
 }
 type Hash2 = [u8; 32];
+/// From whom, to whom, and what.
+pub type Tamper = Box<dyn FnMut(usize, usize, Frame) -> Option<Frame>>;
 
 impl World {
     fn send(&self, from: usize, to: usize, class: Class, bytes: Bytes) {
@@ -158,6 +164,13 @@ impl World {
         if self.mute.get() == Some(from) && matches!(Frame::decode(&bytes), Ok(Frame::Transactions(_))) {
             return;
         }
+        let bytes = match &mut *self.tamper.borrow_mut() {
+            None => bytes,
+            Some(tamper) => match tamper(from, to, Frame::decode(&bytes).unwrap()) {
+                None => return,
+                Some(frame) => frame.encode(),
+            },
+        };
         let mut x = self.random.get().max(1);
         x ^= x << 13;
         x ^= x >> 7;
@@ -225,7 +238,7 @@ impl Jobs {
             return Vec::new();
         }
         let mut taken = Vec::new();
-        for lane in [Lane::Verify, Lane::Write, Lane::Serve] {
+        for lane in Lane::ALL {
             let first = waiting.iter().position(|job| job.lane() == lane);
             taken.extend(first.and_then(|first| waiting.remove(first)));
         }
@@ -264,6 +277,7 @@ pub struct Node {
     verify: VerifyLane<Zip215, MemoryDisk>,
     write: WriteLane,
     serve: ServeLane,
+    shelve: SnapshotLane<Zip215, MemoryDisk>,
     jobs: Jobs,
     inbox: Vec<Input>,
     beginnings: usize,
@@ -276,10 +290,13 @@ struct Machine {
     store: MemoryStore,
     log: MemoryDisk,
     pool: MemoryDisk,
+    shelf: MemoryDisk,
 }
 
 impl Node {
     fn start(me: usize, genesis: &Genesis, machine: &Machine, settings: Settings, world: &Rc<World>) -> Self {
+        let mut shelf = Shelf::open(machine.shelf.clone()).unwrap();
+        start::install_snapshot(&machine.store, &mut shelf, genesis, &Zip215).unwrap();
         let chain = Arc::new(Chain::open(Arc::new(machine.store.clone()), &start::origin(genesis)).unwrap());
         let signer: Arc<dyn Signer + Send + Sync> = Arc::new(key(&format!("hospital{me}.validator")));
         let config = start::config(&chain, &signer.public_key()).unwrap();
@@ -307,18 +324,21 @@ impl Node {
         let params = &genesis.validators.params;
         let verify = VerifyLane::new(chain.clone(), params, Zip215, pool, settings.pool.txs_max);
         let deadline = Executor::new(chain.clone()).deadline().unwrap();
-        let write = WriteLane::new(chain.clone(), feed.clone()).unwrap();
+        let write = WriteLane::new(chain.clone(), feed.clone(), settings.snapshots).unwrap();
+        let shelve = SnapshotLane::new(chain.clone(), shelf, genesis.validators.clone(), Zip215);
         let jobs = Jobs::default();
         let wire = Wire { me, world: world.clone() };
         let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215)
-            .with_pipeline(world.pipeline.get());
+            .with_pipeline(world.pipeline.get())
+            .with_partial_snapshot(shelve.partial());
         let now = world.now.get();
         driver.start(step, now, TimestampMs(START + now));
         driver.offer_again(held);
         let inbox = Vec::new();
         let serve = ServeLane::new(chain.clone());
         let accepted = Rc::default();
-        Self { driver: Some(driver), chain, verify, write, serve, jobs, inbox, beginnings, accepted, feed }
+        let driver = Some(driver);
+        Self { driver, chain, verify, write, serve, shelve, jobs, inbox, beginnings, accepted, feed }
     }
 
     fn round(&mut self, now: u64, slow: bool) {
@@ -330,6 +350,7 @@ impl Node {
                 Lane::Verify => self.verify.perform(job),
                 Lane::Write => self.write.perform(job),
                 Lane::Serve => self.serve.perform(job),
+                Lane::Snapshot => self.shelve.perform(job),
             };
             self.inbox.extend(answer.map(Input::Answer));
         }
@@ -351,6 +372,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     settings: Settings,
     requests: u64,
+    /// Who started again by itself.
+    pub restarts: Vec<usize>,
 }
 
 impl Cluster {
@@ -376,6 +399,11 @@ impl Cluster {
         Self::with(n, Settings { pool, ..Settings::default() })
     }
 
+    /// Nodes that make snapshots of every so many heights, and fetch one that saves so many blocks.
+    pub fn with_snapshots(n: usize, every: u64, gap: u64) -> Self {
+        Self::with(n, Settings { snapshots: Snapshots { every, gap }, ..Settings::default() })
+    }
+
     /// Nodes `delay` ms apart, whose primaries have so many proposals under way.
     pub fn apart(n: usize, delay: u64, pipeline: u64) -> Self {
         let world = World { n, ..World::default() };
@@ -398,7 +426,8 @@ impl Cluster {
         let machines: Vec<Machine> = (0..n).map(|_| Machine::default()).collect();
         let start = |(me, machine)| Node::start(me, &genesis, machine, settings.clone(), &world);
         let nodes = machines.iter().enumerate().map(start).collect();
-        let mut cluster = Self { genesis, world, machines, nodes, settings, requests: 0 };
+        let mut cluster =
+            Self { genesis, world, machines, nodes, settings, requests: 0, restarts: Vec::new() };
         cluster.connect();
         cluster
     }
@@ -446,6 +475,12 @@ impl Cluster {
         }
         for node in &mut self.nodes {
             node.round(now, self.world.slow.get());
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].driver.as_ref().unwrap().wants_restart() {
+                self.restarts.push(node);
+                self.restart(node);
+            }
         }
     }
 
@@ -495,6 +530,15 @@ impl Cluster {
     /// Room for so many transactions in each pool, from its next start on.
     pub fn next_pool_txs(&mut self, txs_max: usize) {
         self.settings.pool.txs_max = txs_max;
+    }
+    /// From now on, this becomes of frames; `hostile` are those of whom it makes liars.
+    pub fn tamper(&mut self, hostile: &[usize], tamper: Tamper) {
+        self.world.hostile.borrow_mut().extend(hostile);
+        *self.world.tamper.borrow_mut() = Some(tamper);
+    }
+    /// The lowest height from which on a node has every block.
+    pub fn base(&self, node: usize) -> u64 {
+        self.nodes[node].chain.base().0
     }
     /// Consensus frames that a node has sent.
     pub fn spoken(&self, node: usize) -> usize {
@@ -821,13 +865,14 @@ impl Cluster {
                 let hostile = self.world.hostile.borrow().contains(&peer.get());
                 assert!(hostile || strikes.is_empty(), "validator {peer} is honest: {strikes:?}");
             }
-            for height in (1..=node.head().height.0).map(Height) {
+            for height in (node.chain.base().0.max(1)..=node.head().height.0).map(Height) {
                 let header = node.chain.header(height).unwrap();
-                for other in self.nodes.iter().filter(|other| other.head().height >= height) {
+                let has = |other: &&Node| other.chain.base() <= height && other.head().height >= height;
+                for other in self.nodes.iter().filter(has) {
                     assert_eq!(other.chain.header(height).unwrap(), header, "a fork at {height}");
                 }
             }
-            for lane in [Lane::Verify, Lane::Write, Lane::Serve] {
+            for lane in Lane::ALL {
                 let most = node.jobs.most.borrow().get(&lane).copied().unwrap_or_default();
                 assert!(most <= jobs_max(lane), "{lane:?}: {most} jobs");
             }

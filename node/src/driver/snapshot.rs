@@ -1,0 +1,459 @@
+//! Far behind: a snapshot in the place of blocks (R23).
+//!
+//! ```text
+//!  blocks are wanted, many ─▶ ask one peer after the other ─▶ manifest verified ─▶ chunks, from all ─▶ whole: reopen
+//!                                     │ none has one                                  │ nothing comes
+//!                                     └───────────────▶ blocks, as ever ◀─────────────┘
+//! ```
+//!
+//! Nothing depends on it: whoever is asked may be silent, lie or have nothing, and blocks are fetched in the end. What a
+//! peer sends is verified before it is kept, and who sent what is wrong is asked for no more of it. While chunks come no
+//! blocks are asked for: they would be executed for nothing. Tested by `tests/snapshots.rs` and the simulator.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use epione_ledger::snapshot::{Fetched, SnapshotId};
+use epione_types::{Height, ValidatorIndex};
+use tracing::{info, warn};
+
+use super::{Driver, Ports};
+use crate::conduct::Offence;
+use crate::explain::SnapshotFetch;
+use crate::ports::{Job, Workers as _};
+use crate::snapshots::{Making, SnapshotAnswer, SnapshotJob, Snapshots, Trouble};
+use crate::wire::Frame;
+
+/// Chunks that one peer is asked for at a time: it reads as many for one peer (`jobs::SERVING_MAX`).
+const CHUNKS_OF_PEER: usize = 2;
+/// Chunks that are asked for at a time.
+pub(super) const CHUNKS_MAX: usize = 16;
+/// How long a peer has for a manifest or a chunk, in ms: half a MiB over a bad link.
+const PATIENCE_MS: u64 = 10_000;
+/// After so long without a chunk the snapshot is given up, in ms.
+const STALLED_MS: u64 = 60_000;
+/// After nobody had a snapshot, nobody is asked for so long, in ms.
+const PAUSE_MS: u64 = 60_000;
+/// Between two steps of making one, in ms: consensus comes first.
+const STEP_MS: u64 = 10;
+/// Between two looks for the certificate that a made one waits for, in ms.
+const LOOK_MS: u64 = 500;
+
+/// A chunk that was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    peer: ValidatorIndex,
+    at: u64,
+    /// It came, and is being checked.
+    came: bool,
+}
+
+/// A snapshot whose chunks are being fetched.
+#[derive(Debug)]
+struct Chunks {
+    id: SnapshotId,
+    height: Height,
+    count: u32,
+    bytes: u64,
+    /// Neither here nor asked for.
+    missing: BTreeSet<u32>,
+    asked: BTreeMap<u32, Asked>,
+    /// Who does not have it, or sent what is wrong.
+    without: BTreeSet<ValidatorIndex>,
+    /// Who has not answered in time: asked only if nobody else is left.
+    slow: BTreeSet<ValidatorIndex>,
+    /// Chunks that were here when it began.
+    had: usize,
+    began: u64,
+    /// When the last chunk came.
+    progress: u64,
+}
+
+impl Chunks {
+    fn here(&self) -> usize {
+        (self.count as usize).saturating_sub(self.missing.len()).saturating_sub(self.asked.len())
+    }
+
+    /// Nothing is expected of this peer any more.
+    fn release(&mut self, gone: impl Fn(&Asked) -> bool) {
+        let missing = &mut self.missing;
+        self.asked.retain(|index, asked| {
+            let goes = !asked.came && gone(asked);
+            if goes {
+                missing.insert(*index);
+            }
+            !goes
+        });
+    }
+}
+
+#[derive(Debug, Default)]
+enum Fetch {
+    /// Nothing is being fetched.
+    #[default]
+    Nothing,
+    /// This peer was asked for a manifest.
+    Asked {
+        peer: ValidatorIndex,
+        at: u64,
+        above: Height,
+    },
+    /// A manifest is being verified.
+    Verifying,
+    Chunks(Box<Chunks>),
+    /// All chunks are here.
+    Finishing(Height),
+    /// The node is to start anew.
+    Whole(Height),
+}
+
+/// A snapshot being made.
+#[derive(Debug, Default)]
+enum Make {
+    #[default]
+    Nothing,
+    /// A step is under way.
+    Step(Height),
+    /// The next step is due then.
+    Due(Height, u64),
+}
+
+/// Snapshots, as the driver sees them.
+#[derive(Debug, Default)]
+pub(super) struct Shelving {
+    settings: Snapshots,
+    make: Make,
+    fetch: Fetch,
+    /// Who had none, or whose came to nothing.
+    passed: BTreeSet<ValidatorIndex>,
+    /// Nobody is asked before.
+    not_before: u64,
+    /// Everybody was asked once: who has no vote does not know how far behind it is, and asks when it starts.
+    asked_all: bool,
+}
+
+impl Shelving {
+    pub(super) fn new(settings: Snapshots) -> Self {
+        Self { settings, ..Self::default() }
+    }
+}
+
+impl<P: Ports> Driver<P> {
+    /// Goes on with the snapshot that was being fetched when the node stopped. Before [`Driver::start`].
+    #[must_use]
+    pub fn with_partial_snapshot(mut self, partial: Option<Fetched>) -> Self {
+        if let Some(fetched) = partial.filter(|_| self.shelving.settings.gap > 0) {
+            self.fetch_chunks(fetched);
+        }
+        self
+    }
+
+    /// A snapshot is whole: this node is to be stopped and started again, and installs it before anything else.
+    #[must_use]
+    pub const fn wants_restart(&self) -> bool {
+        matches!(self.shelving.fetch, Fetch::Whole(_))
+    }
+
+    /// Blocks are wanted. True if a snapshot is fetched in their place.
+    pub(super) fn fetches_snapshot(&mut self, from: Height, to: Height) -> bool {
+        if !matches!(self.shelving.fetch, Fetch::Nothing) {
+            return true;
+        }
+        let gap = self.shelving.settings.gap;
+        let is_far = if self.replica.config().is_member() {
+            to.0.saturating_sub(from.0) >= gap
+        } else {
+            !self.shelving.asked_all || self.lag() >= gap
+        };
+        if gap == 0 || !is_far || self.fault.is_some() || self.now < self.shelving.not_before {
+            return false;
+        }
+        self.ask_for_snapshot(Height(from.0.saturating_sub(1).saturating_add(gap)));
+        !matches!(self.shelving.fetch, Fetch::Nothing)
+    }
+
+    /// Asks the next peer which snapshot it has.
+    fn ask_for_snapshot(&mut self, above: Height) {
+        let mut linked = self.peers.all_linked();
+        match linked.find(|peer| !self.shelving.passed.contains(peer)) {
+            Some(peer) => {
+                drop(linked);
+                self.shelving.fetch = Fetch::Asked { peer, at: self.now, above };
+                self.send(peer, &Frame::FetchSnapshot { above });
+            }
+            None => {
+                drop(linked);
+                self.shelving.fetch = Fetch::Nothing;
+                if !self.shelving.passed.is_empty() {
+                    self.shelving.asked_all = true;
+                    self.shelving.passed.clear();
+                    self.shelving.not_before = self.now.saturating_add(PAUSE_MS);
+                }
+            }
+        }
+    }
+
+    fn pass_over(&mut self, peer: ValidatorIndex, above: Height) {
+        self.shelving.passed.insert(peer);
+        self.ask_for_snapshot(above);
+    }
+
+    /// The answer of a peer that was asked which snapshot it has.
+    pub(super) fn on_manifest(&mut self, from: ValidatorIndex, manifest: Option<Bytes>) {
+        let Fetch::Asked { peer, above, .. } = self.shelving.fetch else {
+            return self.blame(from, Offence::SnapshotUnasked);
+        };
+        if peer != from {
+            return self.blame(from, Offence::SnapshotUnasked);
+        }
+        match manifest {
+            None => self.pass_over(from, above),
+            Some(manifest) => {
+                self.shelving.fetch = Fetch::Verifying;
+                // Whatever comes of it, somebody else is asked the next time.
+                self.shelving.passed.insert(from);
+                self.workers.start(Job::Snapshot(SnapshotJob::Begin { peer: from, manifest, above }));
+            }
+        }
+    }
+
+    pub(super) fn on_chunk(
+        &mut self,
+        from: ValidatorIndex,
+        (id, index): (SnapshotId, u32),
+        bytes: Option<Bytes>,
+    ) {
+        let Fetch::Chunks(chunks) = &mut self.shelving.fetch else {
+            return self.blame(from, Offence::SnapshotUnasked);
+        };
+        let asked = chunks.asked.get_mut(&index).filter(|asked| asked.peer == from && !asked.came);
+        let Some(asked) = asked.filter(|_| chunks.id == id) else {
+            return self.blame(from, Offence::SnapshotUnasked); // or it came late
+        };
+        match bytes {
+            Some(bytes) => {
+                asked.came = true;
+                self.workers.start(Job::Snapshot(SnapshotJob::Keep { peer: from, index, bytes }));
+            }
+            None => {
+                chunks.without.insert(from);
+                chunks.release(|asked| asked.peer == from);
+                self.ask_for_chunks();
+            }
+        }
+    }
+
+    fn fetch_chunks(&mut self, fetched: Fetched) {
+        let Fetched { id, height, chunks: count, missing, bytes } = fetched;
+        info!(%height, chunks = count, missing = missing.len(), bytes, "fetching a snapshot");
+        let had = (count as usize).saturating_sub(missing.len());
+        self.shelving.fetch = Fetch::Chunks(Box::new(Chunks {
+            id,
+            height,
+            count,
+            bytes,
+            missing: missing.into_iter().collect(),
+            asked: BTreeMap::new(),
+            without: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            had,
+            began: self.now,
+            progress: self.now,
+        }));
+        self.ask_for_chunks();
+    }
+
+    /// Asks for what is missing, of whoever may have it and is asked for least; gives up if nobody may.
+    fn ask_for_chunks(&mut self) {
+        let linked: Vec<ValidatorIndex> = self.peers.all_linked().collect();
+        let Fetch::Chunks(chunks) = &mut self.shelving.fetch else { return };
+        if chunks.missing.is_empty() && chunks.asked.is_empty() {
+            let height = chunks.height;
+            self.shelving.fetch = Fetch::Finishing(height);
+            return self.workers.start(Job::Snapshot(SnapshotJob::Finish));
+        }
+        let mut requests = Vec::new();
+        while let Some(index) = chunks.missing.first().copied().filter(|_| chunks.asked.len() < CHUNKS_MAX) {
+            let load = |peer: ValidatorIndex| chunks.asked.values().filter(|it| it.peer == peer).count();
+            let able = linked.iter().filter(|peer| !chunks.without.contains(peer));
+            let least = able.map(|peer| (chunks.slow.contains(peer), load(*peer), *peer)).min();
+            let Some((_, _, peer)) = least.filter(|(_, load, _)| *load < CHUNKS_OF_PEER) else { break };
+            chunks.missing.remove(&index);
+            chunks.asked.insert(index, Asked { peer, at: self.now, came: false });
+            requests.push((peer, Frame::FetchChunk { id: chunks.id, index }));
+        }
+        let nobody = !linked.is_empty() && linked.iter().all(|peer| chunks.without.contains(peer));
+        if nobody && chunks.asked.is_empty() {
+            return self.give_up("nobody has its chunks any more");
+        }
+        for (peer, frame) in requests {
+            self.send(peer, &frame);
+        }
+    }
+
+    fn give_up(&mut self, why: &str) {
+        if let Fetch::Chunks(chunks) = &self.shelving.fetch {
+            warn!(height = %chunks.height, why, "a snapshot is given up");
+        }
+        self.shelving.fetch = Fetch::Nothing;
+        self.workers.start(Job::Snapshot(SnapshotJob::Drop));
+    }
+
+    /// A snapshot of this height is being captured: it is made in steps.
+    pub(super) fn make_snapshot(&mut self, height: Height) {
+        if matches!(self.shelving.make, Make::Nothing) {
+            self.shelving.make = Make::Step(height);
+            self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
+        }
+    }
+
+    pub(super) fn on_snapshot_answer(&mut self, answer: SnapshotAnswer) {
+        match answer {
+            SnapshotAnswer::Made(made) => {
+                if let Make::Step(height) = self.shelving.make {
+                    self.shelving.make = match made {
+                        Making::More => Make::Due(height, self.now.saturating_add(STEP_MS)),
+                        Making::Waiting => Make::Due(height, self.now.saturating_add(LOOK_MS)),
+                        Making::Over => Make::Nothing,
+                    };
+                }
+            }
+            SnapshotAnswer::Begun { peer, result } => match result {
+                Ok(fetched) => self.fetch_chunks(fetched),
+                Err(trouble) => {
+                    self.trouble(peer, trouble);
+                    self.shelving.fetch = Fetch::Nothing; // asked again with the next blocks that are wanted
+                }
+            },
+            SnapshotAnswer::Kept { peer, index, result } => self.on_kept(peer, index, result),
+            SnapshotAnswer::Finished(result) => {
+                if let Fetch::Finishing(height) = self.shelving.fetch {
+                    match result {
+                        Ok(()) => {
+                            info!(%height, "a snapshot is whole: this node starts again and installs it");
+                            self.shelving.fetch = Fetch::Whole(height);
+                        }
+                        Err(Trouble::Peer(why) | Trouble::Disk(why)) => {
+                            self.shelving.not_before = self.now.saturating_add(PAUSE_MS);
+                            self.give_up(&why);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_kept(&mut self, peer: ValidatorIndex, index: u32, result: Result<(), Trouble>) {
+        let now = self.now;
+        let Fetch::Chunks(chunks) = &mut self.shelving.fetch else { return };
+        chunks.asked.remove(&index);
+        match result {
+            Ok(()) => {
+                chunks.progress = now;
+                chunks.slow.remove(&peer);
+                self.ask_for_chunks();
+            }
+            Err(trouble) => {
+                chunks.missing.insert(index);
+                if matches!(trouble, Trouble::Peer(_)) {
+                    chunks.without.insert(peer);
+                    chunks.release(|asked| asked.peer == peer);
+                    self.trouble(peer, trouble);
+                    self.ask_for_chunks();
+                } else {
+                    self.trouble(peer, trouble);
+                    self.give_up("this node's disk failed");
+                }
+            }
+        }
+    }
+
+    fn trouble(&mut self, peer: ValidatorIndex, trouble: Trouble) {
+        match trouble {
+            Trouble::Peer(why) => {
+                warn!(%peer, why, "a peer sent a snapshot that is refused");
+                self.blame(peer, Offence::SnapshotInvalid);
+            }
+            Trouble::Disk(why) => {
+                warn!(why, "a snapshot cannot be kept; blocks are fetched in its place");
+                self.shelving.not_before = self.now.saturating_add(PAUSE_MS);
+            }
+        }
+    }
+
+    /// What was to be done by now.
+    pub(super) fn tick_snapshots(&mut self) {
+        let now = self.now;
+        if let Make::Due(height, at) = self.shelving.make
+            && now >= at
+        {
+            self.shelving.make = Make::Step(height);
+            self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
+        }
+        match &mut self.shelving.fetch {
+            Fetch::Nothing | Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => {}
+            Fetch::Asked { peer, at, above } => {
+                if now.saturating_sub(*at) >= PATIENCE_MS {
+                    let (peer, above) = (*peer, *above);
+                    self.pass_over(peer, above);
+                }
+            }
+            Fetch::Chunks(chunks) => {
+                if self.peers.all_linked().next().is_none() {
+                    chunks.progress = now; // its own network is down: nobody is to blame, and what is here stays
+                } else if now.saturating_sub(chunks.progress) >= STALLED_MS {
+                    self.shelving.not_before = now.saturating_add(PAUSE_MS);
+                    return self.give_up("nothing comes");
+                }
+                let late = |asked: &Asked| now.saturating_sub(asked.at) >= PATIENCE_MS;
+                let slow = chunks.asked.values().filter(|it| !it.came && late(it)).map(|it| it.peer);
+                chunks.slow.extend(slow);
+                chunks.release(late);
+                self.ask_for_chunks();
+            }
+        }
+    }
+
+    /// Nothing comes from this peer any more, or all have other places.
+    pub(super) fn forget_snapshot_peers(&mut self, gone: Option<ValidatorIndex>) {
+        let is_gone = |peer: ValidatorIndex| gone.is_none_or(|one| one == peer);
+        self.shelving.passed.retain(|peer| !is_gone(*peer));
+        match &mut self.shelving.fetch {
+            Fetch::Nothing | Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => {}
+            Fetch::Asked { peer, .. } => {
+                if is_gone(*peer) {
+                    self.shelving.fetch = Fetch::Nothing; // asked again with the next blocks that are wanted
+                }
+            }
+            Fetch::Chunks(chunks) => {
+                chunks.without.retain(|peer| !is_gone(*peer));
+                chunks.slow.retain(|peer| !is_gone(*peer));
+                chunks.release(|asked| is_gone(asked.peer));
+                self.ask_for_chunks();
+            }
+        }
+    }
+
+    /// How far fetching is, for operators.
+    pub(super) fn snapshot_fetch(&self) -> Option<SnapshotFetch> {
+        match &self.shelving.fetch {
+            Fetch::Nothing | Fetch::Asked { .. } | Fetch::Verifying => None,
+            Fetch::Chunks(chunks) => {
+                let (here, elapsed) = (chunks.here(), self.now.saturating_sub(chunks.began));
+                let came = (here.saturating_sub(chunks.had)) as u64;
+                let left = (chunks.count as u64).saturating_sub(here as u64);
+                let eta_ms = elapsed.saturating_mul(left).checked_div(came);
+                Some(SnapshotFetch {
+                    height: chunks.height,
+                    chunks: chunks.count,
+                    here: u32::try_from(here).unwrap_or(u32::MAX),
+                    bytes: chunks.bytes,
+                    eta_ms,
+                })
+            }
+            Fetch::Finishing(height) | Fetch::Whole(height) => {
+                Some(SnapshotFetch { height: *height, chunks: 0, here: 0, bytes: 0, eta_ms: None })
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Snapshots beside consensus: made of the chain in steps, read for peers, and kept as they come from peers.
+//!
+//! ```text
+//!  write lane: height is a multiple ─▶ capture begins        driver: one step after the other ─▶ shelf
+//!  driver: too far behind ─▶ manifest from a peer ─▶ verified ─▶ chunks from all peers ─▶ whole ─▶ installed at the next start
+//! ```
+//!
+//! A shelf whose disk fails costs snapshots and nothing else: voting never depends on it. Tested by `tests/snapshots.rs`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use epione_ledger::chain::Chain;
+use epione_ledger::disk::Disk;
+use epione_ledger::snapshot::{Fetched, Made, Maker, Manifest, Shelf, ShelfError, SnapshotId};
+use epione_types::{Height, ValidatorIndex, ValidatorSet, Verifier};
+use tracing::{info, warn};
+
+use crate::ports::{Answer, Job, Lane};
+use crate::wire::Frame;
+
+/// When a node makes snapshots, and when it wants one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshots {
+    /// A snapshot is made of every height that is a multiple of this; of none if it is 0.
+    pub every: u64,
+    /// A snapshot is fetched if it saves at least so many blocks; none ever is if it is 0.
+    pub gap: u64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { every: 10_000, gap: 10_000 }
+    }
+}
+
+impl Snapshots {
+    /// Is one made of this height?
+    #[must_use]
+    pub const fn is_due(self, height: Height) -> bool {
+        self.every > 0 && height.0.is_multiple_of(self.every)
+    }
+}
+
+/// Work on snapshots.
+#[derive(Debug)]
+pub enum SnapshotJob {
+    /// Some milliseconds of making the one that is captured.
+    Make(Height),
+    /// Read the newest manifest above a height, for a peer.
+    ReadManifest {
+        /// Who asks.
+        peer: ValidatorIndex,
+        /// What it has, and blocks that are fetched as fast.
+        above: Height,
+    },
+    /// Read a chunk for a peer.
+    ReadChunk {
+        /// Who asks.
+        peer: ValidatorIndex,
+        /// Of this snapshot.
+        id: SnapshotId,
+        /// Which.
+        index: u32,
+    },
+    /// Verify a manifest that a peer sent, and begin to fetch, or go on.
+    Begin {
+        /// Who sent it.
+        peer: ValidatorIndex,
+        /// Encoded.
+        manifest: Bytes,
+        /// It must be of a greater height.
+        above: Height,
+    },
+    /// Check and keep a chunk that a peer sent.
+    Keep {
+        /// Who sent it.
+        peer: ValidatorIndex,
+        /// Which.
+        index: u32,
+        /// Packed.
+        bytes: Bytes,
+    },
+    /// All chunks are here: let it be installed at the next start.
+    Finish,
+    /// Give up the one that is being fetched.
+    Drop,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum SnapshotAnswer {
+    /// Of [`SnapshotJob::Make`].
+    Made(Making),
+    /// Of [`SnapshotJob::Begin`].
+    Begun {
+        /// Who sent the manifest.
+        peer: ValidatorIndex,
+        /// What is missing now.
+        result: Result<Fetched, Trouble>,
+    },
+    /// Of [`SnapshotJob::Keep`].
+    Kept {
+        /// Who sent the chunk.
+        peer: ValidatorIndex,
+        /// Which.
+        index: u32,
+        /// Whether it is kept.
+        result: Result<(), Trouble>,
+    },
+    /// Of [`SnapshotJob::Finish`].
+    Finished(Result<(), Trouble>),
+}
+
+/// How far making is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Making {
+    /// There is more to do.
+    More,
+    /// It waits for its height's certificate.
+    Waiting,
+    /// It is made, or was given up.
+    Over,
+}
+
+/// Why a snapshot is not fetched further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// What the peer sent is wrong.
+    Peer(String),
+    /// This node's disk failed.
+    Disk(String),
+}
+
+impl From<ShelfError> for Trouble {
+    fn from(error: ShelfError) -> Self {
+        Self::Disk(error.to_string())
+    }
+}
+
+/// Does all of it.
+#[derive(Debug)]
+pub struct SnapshotLane<V, D> {
+    chain: Arc<Chain>,
+    shelf: Shelf<D>,
+    genesis: ValidatorSet,
+    verifier: V,
+    maker: Option<Maker>,
+}
+
+impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
+    /// With the shelf of this node; the validators of genesis are what manifests are verified from.
+    pub const fn new(chain: Arc<Chain>, shelf: Shelf<D>, genesis: ValidatorSet, verifier: V) -> Self {
+        Self { chain, shelf, genesis, verifier, maker: None }
+    }
+
+    /// What was being fetched when the node stopped, if it is still worth it.
+    #[must_use]
+    pub fn partial(&self) -> Option<Fetched> {
+        self.shelf.partial().filter(|one| one.height > self.chain.head().height)
+    }
+
+    /// Does a job of [`crate::ports::Lane::Snapshot`].
+    pub fn perform(&mut self, job: Job) -> Option<Answer> {
+        let Job::Snapshot(job) = job else { return None };
+        let answer = match job {
+            SnapshotJob::Make(height) => SnapshotAnswer::Made(self.make(height)),
+            SnapshotJob::ReadManifest { peer, above } => {
+                let manifest = self.shelf.newest(above).map(|manifest| manifest.encode().into());
+                return Some(read(peer, &Frame::Snapshot(manifest)));
+            }
+            SnapshotJob::ReadChunk { peer, id, index } => {
+                let bytes = self.shelf.chunk(id, index).unwrap_or_else(|error| {
+                    warn!(%error, "a chunk could not be read for a peer");
+                    None
+                });
+                return Some(read(peer, &Frame::Chunk { id, index, bytes }));
+            }
+            SnapshotJob::Begin { peer, manifest, above } => {
+                SnapshotAnswer::Begun { peer, result: self.begin(&manifest, above) }
+            }
+            SnapshotJob::Keep { peer, index, bytes } => {
+                SnapshotAnswer::Kept { peer, index, result: self.keep(index, &bytes) }
+            }
+            SnapshotJob::Finish => SnapshotAnswer::Finished(self.shelf.install_next().map_err(Into::into)),
+            SnapshotJob::Drop => {
+                if let Err(error) = self.shelf.drop_partial() {
+                    warn!(%error, "a snapshot that is given up could not be removed");
+                }
+                return None;
+            }
+        };
+        Some(Answer::Snapshot(answer))
+    }
+
+    fn make(&mut self, height: Height) -> Making {
+        let maker = self.maker.take().filter(|maker| maker.height() == height);
+        let mut maker = maker.unwrap_or_else(|| Maker::new(height));
+        let made = match maker.step(&self.chain, &mut self.shelf) {
+            Ok(Made::More) => Making::More,
+            Ok(Made::Waiting) => Making::Waiting,
+            Ok(Made::Done { height, entries, bytes }) => {
+                info!(%height, entries, bytes, "a snapshot is made");
+                return Making::Over;
+            }
+            Err(error) => {
+                warn!(%height, %error, "no snapshot is made of this height");
+                self.chain.drop_capture();
+                if let Err(error) = self.shelf.drop_making() {
+                    warn!(%error, "the beginning of a snapshot could not be removed");
+                }
+                return Making::Over;
+            }
+        };
+        self.maker = Some(maker);
+        made
+    }
+
+    fn begin(&mut self, manifest: &[u8], above: Height) -> Result<Fetched, Trouble> {
+        let wrong = |error: epione_ledger::snapshot::SnapshotError| Trouble::Peer(error.to_string());
+        let manifest = Manifest::decode(manifest).map_err(wrong)?;
+        if manifest.header.height <= above {
+            let height = manifest.header.height;
+            return Err(Trouble::Peer(format!("its height {height} is not above {above}, as asked for")));
+        }
+        manifest.verify(self.chain.chain_id(), &self.genesis, &self.verifier).map_err(wrong)?;
+        Ok(self.shelf.begin(manifest)?)
+    }
+
+    fn keep(&mut self, index: u32, bytes: &[u8]) -> Result<(), Trouble> {
+        match self.shelf.keep(index, bytes)? {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Trouble::Peer(error.to_string())),
+        }
+    }
+}
+
+fn read(peer: ValidatorIndex, frame: &Frame) -> Answer {
+    Answer::Read { peer, lane: Lane::Snapshot, frame: Some((frame.class(), frame.encode())) }
+}

@@ -1,0 +1,233 @@
+//! Far behind: a snapshot in the place of blocks, from whoever has it, whatever they send (R23).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use epione_node::conduct::Offence;
+use epione_node::wire::Frame;
+use epione_types::TxId;
+use support::{Cluster, SECOND};
+
+/// Blocks between two snapshots, and what one must save.
+const EVERY: u64 = 16;
+
+/// Node 3 is away while so many blocks come.
+fn away(blocks: u64) -> (Cluster, Vec<TxId>) {
+    let mut cluster = Cluster::with_snapshots(4, EVERY, EVERY);
+    cluster.run(SECOND);
+    cluster.cut(3);
+    let mut ids = Vec::new();
+    for number in 0.. {
+        if cluster.node(1).head().height.0 >= blocks {
+            break;
+        }
+        let tx = cluster.patient(number);
+        ids.push(cluster.submit(1, tx));
+        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &ids)));
+    }
+    cluster.run(2 * SECOND); // what is due is made
+    (cluster, ids)
+}
+
+/// It comes back, and the network goes on with it.
+fn comes_back(cluster: &mut Cluster, limit: u64) {
+    cluster.bring_back(3);
+    cluster.run_until(limit, Cluster::all_equal_and_certified);
+    let tx = cluster.patient(10_000);
+    let id = cluster.submit(3, tx);
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+    cluster.check();
+}
+
+/// What is sent to node 3, by whom: manifests and chunks.
+type Sent = Rc<RefCell<BTreeMap<(usize, &'static str), usize>>>;
+
+fn kind(frame: &Frame) -> &'static str {
+    match frame {
+        Frame::Snapshot(Some(_)) => "manifest",
+        Frame::Snapshot(None) => "no manifest",
+        Frame::Chunk { bytes: Some(_), .. } => "chunk",
+        Frame::Chunk { bytes: None, .. } => "no chunk",
+        Frame::Blocks(_) => "blocks",
+        Frame::Message(_)
+        | Frame::Transactions(_)
+        | Frame::FetchBatch { .. }
+        | Frame::FetchBlocks { .. }
+        | Frame::FetchSnapshot { .. }
+        | Frame::FetchChunk { .. } => "other",
+    }
+}
+
+/// Counts what is sent to node 3, and lets `change` lie.
+fn watch(
+    cluster: &mut Cluster,
+    hostile: &[usize],
+    mut change: impl FnMut(usize, Frame) -> Option<Frame> + 'static,
+) -> Sent {
+    let sent = Sent::default();
+    let count = sent.clone();
+    cluster.tamper(
+        hostile,
+        Box::new(move |from, to, frame| {
+            if to != 3 {
+                return Some(frame);
+            }
+            *count.borrow_mut().entry((from, kind(&frame))).or_default() += 1;
+            change(from, frame)
+        }),
+    );
+    sent
+}
+
+fn total(sent: &Sent, kind: &str) -> usize {
+    sent.borrow().iter().filter(|((_, what), _)| *what == kind).map(|(_, count)| count).sum()
+}
+
+#[test]
+fn who_is_far_behind_fetches_a_snapshot_and_votes_again() {
+    let (mut cluster, ids) = away(3 * EVERY);
+    let sent = watch(&mut cluster, &[], |_, frame| Some(frame));
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3], "it installed a snapshot");
+    let base = cluster.base(3);
+    assert!(base >= 2 * EVERY && base.is_multiple_of(EVERY), "{base}");
+    assert!(!cluster.has(3, &ids[..1]), "what was before is not here");
+    assert_eq!([0, 1, 2].map(|node| cluster.base(node)), [0; 3]);
+    assert!(total(&sent, "chunk") >= 1);
+    // It has a vote: without another one nothing is decided but with its own.
+    cluster.cut(0);
+    let tx = cluster.patient(20_000);
+    let id = cluster.submit(3, tx);
+    cluster.run_until(60 * SECOND, |cluster| (1..4).all(|node| cluster.has(node, &[id])));
+}
+
+#[test]
+fn who_is_a_little_behind_fetches_blocks() {
+    let (mut cluster, ids) = away(EVERY + 2);
+    let sent = watch(&mut cluster, &[], |_, frame| Some(frame));
+    comes_back(&mut cluster, 60 * SECOND);
+    assert!(cluster.restarts.is_empty() && cluster.has(3, &ids));
+    assert!(total(&sent, "blocks") > 0 && total(&sent, "chunk") == 0);
+}
+
+#[test]
+fn a_damaged_chunk_is_refused_its_sender_noted_and_it_is_fetched_elsewhere() {
+    let (mut cluster, _) = away(3 * EVERY);
+    let sent = watch(&mut cluster, &[0, 1], |from, frame| match frame {
+        Frame::Chunk { id, index, bytes: Some(bytes) } if from < 2 => {
+            let mut bytes = bytes.to_vec();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            Some(Frame::Chunk { id, index, bytes: Some(bytes.into()) })
+        }
+        frame => Some(frame),
+    });
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3]);
+    // Its conduct is counted anew after the restart: so each liar sent one chunk, and no second.
+    let sent = sent.borrow();
+    let count = |from, kind| sent.get(&(from, kind)).copied().unwrap_or_default();
+    assert!(count(0, "chunk") == 1 && count(2, "chunk") >= 1, "{sent:?}");
+}
+
+#[test]
+fn a_manifest_that_does_not_verify_is_refused_and_another_peer_is_asked() {
+    let (mut cluster, _) = away(3 * EVERY);
+    // Of the four bytes before the middle one is in a hash, whatever else there is.
+    let sent = watch(&mut cluster, &[0], |from, frame| match frame {
+        Frame::Snapshot(Some(bytes)) if from == 0 => {
+            let mut bytes = bytes.to_vec();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            Some(Frame::Snapshot(Some(bytes.into())))
+        }
+        frame => Some(frame),
+    });
+    cluster.bring_back(3);
+    cluster.run_until(60 * SECOND, |cluster| cluster.offences(3, 0, Offence::SnapshotInvalid) == 1);
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3]);
+    assert!(sent.borrow().contains_key(&(1, "manifest")), "{sent:?}");
+}
+
+#[test]
+fn an_old_snapshot_is_not_what_was_asked_for() {
+    let (mut cluster, _) = away(3 * EVERY);
+    let first: Rc<RefCell<Option<Bytes>>> = Rc::default();
+    let keep = first.clone();
+    let _sent = watch(&mut cluster, &[0, 1, 2], move |_, frame| {
+        if let Frame::Snapshot(Some(bytes)) = &frame {
+            let old = keep.borrow_mut().get_or_insert_with(|| bytes.clone()).clone();
+            return Some(Frame::Snapshot(Some(old)));
+        }
+        Some(frame)
+    });
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3]);
+    cluster.cut(3);
+    let mut number = 30_000;
+    let height = cluster.node(1).head().height.0;
+    while cluster.node(1).head().height.0 < height + 3 * EVERY {
+        number += 1;
+        let tx = cluster.patient(number);
+        let id = cluster.submit(1, tx);
+        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+    }
+    cluster.run(2 * SECOND);
+    cluster.bring_back(3);
+    cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
+    assert_eq!(cluster.restarts, [3], "by blocks this time");
+    for peer in 0..3 {
+        assert_eq!(cluster.offences(3, peer, Offence::SnapshotInvalid), 1, "it was asked once");
+    }
+}
+
+#[test]
+fn who_is_asked_may_have_none_or_say_nothing_and_blocks_are_fetched_in_the_end() {
+    let (mut cluster, ids) = away(3 * EVERY);
+    let sent = watch(&mut cluster, &[], |from, frame| match frame {
+        Frame::Snapshot(_) if from == 0 => None,
+        Frame::Snapshot(_) => Some(Frame::Snapshot(None)),
+        frame => Some(frame),
+    });
+    comes_back(&mut cluster, 60 * SECOND);
+    assert!(cluster.restarts.is_empty() && cluster.has(3, &ids));
+    assert!(total(&sent, "blocks") > 0);
+}
+
+#[test]
+fn who_offers_a_snapshot_and_sends_no_chunk_of_it_delays_and_does_not_stop() {
+    let (mut cluster, ids) = away(3 * EVERY);
+    let sent = watch(&mut cluster, &[], |_, frame| (kind(&frame) != "chunk").then_some(frame));
+    comes_back(&mut cluster, 300 * SECOND);
+    assert!(cluster.restarts.is_empty() && cluster.has(3, &ids));
+    assert!(total(&sent, "chunk") > 1, "they were asked again");
+}
+
+#[test]
+fn fetching_goes_on_after_a_restart_with_what_is_here() {
+    let (mut cluster, _) = away(3 * EVERY);
+    let held: Rc<RefCell<bool>> = Rc::new(RefCell::new(true));
+    let hold = held.clone();
+    let sent = watch(&mut cluster, &[], move |_, frame| {
+        (kind(&frame) != "chunk" || !*hold.borrow()).then_some(frame)
+    });
+    cluster.bring_back(3);
+    cluster.run_until(60 * SECOND, |cluster| !cluster.explain(3)["snapshot"].is_null());
+    let explained = cluster.explain(3);
+    assert!(
+        explained["summary"].as_str().unwrap().contains("fetching the snapshot of height"),
+        "{explained}"
+    );
+    cluster.restart(3);
+    assert!(!cluster.explain(3)["snapshot"].is_null(), "it goes on");
+    *held.borrow_mut() = false;
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3]);
+    assert_eq!(total(&sent, "manifest"), 1, "nobody was asked for a manifest again");
+}
