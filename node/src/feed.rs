@@ -103,6 +103,12 @@ impl Wait {
         (&mut self.word).await.ok()
     }
 
+    /// What block time ends the waiting, if one does.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<TimestampMs> {
+        self.expires_at
+    }
+
     /// The word, if it came already.
     pub fn try_word(&mut self) -> Option<Word> {
         self.word.try_recv().ok()

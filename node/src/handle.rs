@@ -137,6 +137,33 @@ pub enum NodeError {
     /// Block {0} is named by the index or a certificate, and is not in the store.
     #[error("block {0} is missing in this node's ledger; run `epione ledger verify`")]
     Missing(Height),
+    /// It stands below the snapshot of height {0} with which this node's ledger begins.
+    #[error("this node's ledger begins after height {0}, with a snapshot: ask a node that has older blocks")]
+    Below(Height),
+}
+
+impl NodeError {
+    /// What is not in the ledger, and why.
+    pub(crate) fn missing(chain: &Chain, height: Height) -> Self {
+        let base = chain.base();
+        if base > Height::ZERO && height <= base { Self::Below(base) } else { Self::Missing(height) }
+    }
+}
+
+/// May a transaction that has no receipt here have one in a block below the snapshot with which the ledger begins? Asked
+/// before it is taken or said to have expired: else what was committed would be called expired, or be executed no more and
+/// waited for in vain.
+///
+/// # Errors
+/// The store failed.
+pub fn may_be_below(chain: &Arc<Chain>, id: TxId, expires_at: TimestampMs) -> Result<bool, ChainError> {
+    if chain.base() == Height::ZERO {
+        return Ok(false);
+    }
+    let key = epione_chaincode::keys::transaction(expires_at, id);
+    let (head, occurred) = chain.consistent(|| chain.state(key.as_bytes()));
+    // As long as it is unexpired the state remembers it; afterwards only a proof under the first block past its expiry does.
+    Ok(occurred?.is_some() || (expires_at < head.timestamp && expiry(chain, id, expires_at)?.is_none()))
 }
 
 /// What a submission came to.
@@ -402,12 +429,19 @@ impl NodeHandle {
         self.read(move |chain| {
             let Some(Located { height, index }) = chain.locate(id)? else { return Ok(None) };
             let (Some(header), Some(receipts)) = (chain.header(height)?, chain.receipts(height)?) else {
-                return Err(NodeError::Missing(height));
+                return Err(NodeError::missing(chain, height));
             };
             let found = Found::new(Arc::new(Block { header, receipts }), index);
             found.map(|found| Some(Committed { found })).ok_or(NodeError::Missing(height))
         })
         .await
+    }
+
+    async fn is_below(&self, id: TxId, expires_at: Option<TimestampMs>) -> Result<bool, NodeError> {
+        let Some(expires_at) = expires_at.filter(|_| self.0.ledger.base() > Height::ZERO) else {
+            return Ok(false);
+        };
+        self.read(move |chain| may_be_below(chain, id, expires_at)).await
     }
 
     /// Waits for the receipt, and for its certificate if asked. `fresh`: the ledger cannot have had it before the wait.
@@ -421,6 +455,11 @@ impl NodeHandle {
         let stored = if fresh { None } else { self.committed(id).await? };
         let committed = match stored {
             Some(committed) => committed,
+            None if !fresh && self.is_below(id, wait.expires_at()).await? => {
+                // A block may have come with it between the two questions.
+                let committed = self.committed(id).await?;
+                committed.ok_or_else(|| NodeError::Below(self.0.ledger.base()))?
+            }
             None => match self.unless_stopped(wait.word()).await? {
                 Some(Word::Committed(found)) => Committed { found },
                 Some(Word::Expired(expires_at)) => return Ok(Outcome::Expired { expires_at }),
@@ -478,9 +517,15 @@ fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Exp
     let Some(header) = chain.header(first)?.filter(|header| header.timestamp > expires_at) else {
         return Ok(None);
     };
+    let parent = chain.header(first.minus(1))?;
+    let is_first = base == 0 || parent.as_ref().is_some_and(|parent| parent.timestamp <= expires_at);
     let key = epione_chaincode::keys::transaction(expires_at, id);
-    let (Some(finality), Ok(absence)) = (finality(chain, first)?, chain.prove(first, key.as_bytes())) else {
+    let (true, Some(finality), Ok(absence)) =
+        (is_first, finality(chain, first)?, chain.prove(first, key.as_bytes()))
+    else {
         return Ok(None);
     };
-    Ok(Some(Expiry { header, finality, parent: chain.header(first.minus(1))?, absence }))
+    // Its receipt may stand below the ledger's base: then the state holds it.
+    let absent = absence.verify(&header.state_root, key.as_bytes(), None).is_ok();
+    Ok(absent.then_some(Expiry { header, finality, parent, absence }))
 }

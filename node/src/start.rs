@@ -74,7 +74,7 @@ pub enum PlaceError {
 }
 
 /// Installs the snapshot that waits for it, if one does, before the chain is opened. One that is damaged is removed: its
-/// node fetches another.
+/// node fetches another. True if one was installed.
 ///
 /// # Errors
 /// [`PlaceError`].
@@ -83,20 +83,20 @@ pub fn install_snapshot<D: Disk>(
     shelf: &mut Shelf<D>,
     genesis: &Genesis,
     verifier: &impl Verifier,
-) -> Result<(), PlaceError> {
+) -> Result<bool, PlaceError> {
     let found = match shelf.to_install() {
         Ok(Some(manifest)) => {
             manifest.verify(genesis.chain_id(), &genesis.validators, verifier)?;
-            install(store, shelf, &manifest, &origin(genesis)).map(drop)
+            install(store, shelf, &manifest, &origin(genesis))
         }
-        Ok(None) => Ok(()),
+        Ok(None) => Ok(false),
         Err(error) => Err(InstallError::Shelf(error)),
     };
     match found {
-        Ok(()) => Ok(()),
+        Ok(installed) => Ok(installed),
         Err(InstallError::Shelf(damaged @ ShelfError::Damaged { .. })) => {
             warn!(error = %damaged, "a snapshot is not installed");
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(error.into()),
     }

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::executor::{ChainState, Executor};
 use crate::feed::{Block, Feed};
+use crate::handle::may_be_below;
 use crate::mempool::Account;
 use crate::pool_log::PoolLog;
 use crate::ports::{Answer, Candidate, Found, Job, Lane, Origin, Verdict};
@@ -112,7 +113,8 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
         for (place, Candidate { parsed, origin }) in candidates.into_iter().enumerate() {
             let bytes = parsed.signed.encoded_len();
             // A store that fails says so when a block is executed; until then the contracts refuse duplicates.
-            let executed = matches!(chain.locate(parsed.id()), Ok(Some(_)));
+            let executed = matches!(chain.locate(parsed.id()), Ok(Some(_)))
+                || matches!(may_be_below(chain, parsed.id(), parsed.expires_at()), Ok(true));
             let taken = !executed && is_new_to_a_client(&origin) && is_request_id_taken(chain, &parsed);
             let done = match (executed, taken) {
                 (true, _) => Some(Found::Executed),

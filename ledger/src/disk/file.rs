@@ -17,7 +17,8 @@ pub struct FileDisk {
     dir: PathBuf,
     /// The file written last stays open: one handle sees every write error of its file.
     open: Option<(String, File)>,
-    _lock: File,
+    /// None if nothing is to be written.
+    lock: Option<File>,
 }
 
 impl FileDisk {
@@ -40,13 +41,27 @@ impl FileDisk {
             ),
             TryLockError::Error(error) => error,
         })?;
-        Ok(Self { dir: dir.to_owned(), open: None, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), open: None, lock: Some(lock) })
+    }
+
+    /// Looks at a directory that may be another process's: whatever would change it fails.
+    #[must_use]
+    pub fn look(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), open: None, lock: None }
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        let denied = || io::Error::new(io::ErrorKind::PermissionDenied, "it is open to be looked at only");
+        self.lock.as_ref().map(|_| ()).ok_or_else(denied)
     }
 
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         let open = match self.open.take() {
             Some(open) if open.0 == name => open,
-            _ => (name.to_owned(), OpenOptions::new().read(true).write(true).open(self.dir.join(name))?),
+            _ => (
+                name.to_owned(),
+                OpenOptions::new().read(true).write(self.lock.is_some()).open(self.dir.join(name))?,
+            ),
         };
         Ok(&mut self.open.insert(open).1)
     }
@@ -86,6 +101,7 @@ impl Disk for FileDisk {
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.dir.join(name))?;
         self.open = Some((name.to_owned(), file));
         Ok(())
@@ -106,12 +122,14 @@ impl Disk for FileDisk {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         self.close(from);
         self.close(to);
         fs::rename(self.dir.join(from), self.dir.join(to))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         self.close(name);
         fs::remove_file(self.dir.join(name))
     }
@@ -133,5 +151,21 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         drop(first);
         FileDisk::open(&dir.path().join("new/log")).unwrap();
+    }
+
+    #[test]
+    fn who_looks_changes_nothing_and_needs_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owner = FileDisk::open(dir.path()).unwrap();
+        owner.create("a").unwrap();
+        owner.write("a", 0, b"text").unwrap();
+        let mut look = FileDisk::look(dir.path());
+        assert_eq!(
+            (look.names().unwrap(), look.read("a", 0, 9).unwrap()),
+            (vec!["a".to_owned()], b"text".to_vec())
+        );
+        assert!(look.create("b").is_err() && look.remove("a").is_err() && look.rename("a", "b").is_err());
+        assert!(look.write("a", 0, b"x").is_err() && look.truncate("a", 0).is_err());
+        assert_eq!(owner.read("a", 0, 9).unwrap(), b"text");
     }
 }

@@ -6,7 +6,7 @@
 use epione_types::{Height, codec};
 use tracing::info;
 
-use super::format::Manifest;
+use super::format::{Manifest, Unpacked};
 use super::shelf::{Shelf, ShelfError};
 use crate::chain::{Origin, keys};
 use crate::disk::Disk;
@@ -72,9 +72,27 @@ pub fn install<D: Disk>(
     let under_way = store.get(keys::INSTALLING)?.is_some();
     let tip = store.get(keys::TIP)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
     if !under_way && tip.is_some_and(|tip| tip >= height) {
-        shelf.installed()?;
+        let base = store.get(keys::BASE)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
+        shelf.done_with_install(base == Some(height))?;
         return Ok(false);
     }
+    fill(store, manifest, origin, |index| shelf.installing(index))?;
+    shelf.done_with_install(true)?;
+    Ok(true)
+}
+
+/// Makes this the state of a store, which is not open as a chain; the chunks are what the manifest says.
+///
+/// # Errors
+/// The store or the chunks' source failed; the store does not open until it is done again.
+pub fn fill(
+    store: &dyn Store,
+    manifest: &Manifest,
+    origin: &Origin,
+    mut chunk: impl FnMut(u32) -> Result<Unpacked, ShelfError>,
+) -> Result<(), InstallError> {
+    let height = manifest.header.height;
+    let tip = store.get(keys::TIP)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
     info!(%height, entries = manifest.entries(), "installing a snapshot");
     // What the log has to hold at least (R26) is what the last block here says, until blocks above the snapshot say more.
     let position = match tip {
@@ -83,7 +101,7 @@ pub fn install<D: Disk>(
     };
     let mut rows = Rows { store, batch: Batch::new() };
     rows.batch.put(keys::INSTALLING, codec::encode(&height));
-    rows.batch.put(keys::IDENTITY, identity);
+    rows.batch.put(keys::IDENTITY, codec::encode(&(crate::chain::LAYOUT, origin.chain)));
     rows.apply(0)?;
     store.sync()?;
     for prefix in [keys::STATE, keys::CHANGES, keys::CHECKPOINT, keys::EPOCH] {
@@ -91,7 +109,7 @@ pub fn install<D: Disk>(
     }
     let mut tree = checkpoint::Whole::new(keys::CHECKPOINT);
     for index in (0..).take(manifest.chunks.len()) {
-        let chunk = shelf.installing(index)?;
+        let chunk = chunk(index)?;
         for entry in chunk.entries() {
             rows.batch.put(keys::state(entry.key), entry.value);
             rows.apply(BATCH_ROWS)?;
@@ -114,9 +132,8 @@ pub fn install<D: Disk>(
     rows.batch.delete(keys::INSTALLING);
     rows.apply(0)?;
     store.sync()?;
-    shelf.installed()?;
     info!(%height, "installed");
-    Ok(true)
+    Ok(())
 }
 
 fn log_position(header: &[u8]) -> Option<u64> {

@@ -16,10 +16,12 @@
 //! * [`Maker`] reads a captured state ([`crate::chain::Captured`]) in steps, while blocks go on coming in.
 //! * [`Shelf`] keeps snapshots in files: made ones, and one that is being fetched and goes on after a restart.
 //! * [`install`] puts one in the place of a store's state, all or nothing.
+//! * [`write_archive`] and [`ArchiveReader`] make one file of one: a backup.
 //!
 //! Tested in `tests.rs`: no entry can be changed, left out, added
 //! or moved, and none that was captured differs from what a ledger held that stood still.
 
+mod archive;
 mod format;
 mod install;
 mod make;
@@ -27,10 +29,11 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{ARCHIVE_MAGIC, ArchiveError, ArchiveReader, write_archive};
 pub use format::{
     CHUNK_BYTES, CHUNKS_MAX, Chunk, Entry, MANIFEST_BYTES_MAX, Manifest, PACKED_BYTES_MAX, SNAPSHOT_VERSION,
     SnapshotError, SnapshotId, Unpacked, unpack,
 };
-pub use install::{InstallError, install};
+pub use install::{InstallError, fill, install};
 pub use make::{Made, MakeError, Maker};
 pub use shelf::{Fetched, KEPT, Shelf, ShelfError};

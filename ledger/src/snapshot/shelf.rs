@@ -5,6 +5,7 @@
 //! HEIGHT.snapshot   manifest of a whole one            written last, so that it is whole
 //! HEIGHT.partial    manifest of the one being fetched
 //! HEIGHT.install    manifest of a whole one that takes the ledger's place at the next start
+//! HEIGHT.base       manifest of the one that the ledger begins with: kept, because whoever verifies it begins there
 //! spool             while one is made
 //! ```
 //!
@@ -36,7 +37,7 @@ pub enum ShelfError {
     #[error("the snapshots' folder: {0}; free or replace the disk")]
     Disk(#[from] io::Error),
     /// Something there is not what it was.
-    #[error("the snapshot of height {height} is damaged: {source}; it is removed")]
+    #[error("the snapshot of height {height} is damaged: {source}")]
     Damaged {
         /// Its height.
         height: Height,
@@ -52,10 +53,11 @@ enum Kind {
     Whole,
     Partial,
     Install,
+    Base,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Chunks, Self::Whole, Self::Partial, Self::Install];
+    const ALL: [Self; 5] = [Self::Chunks, Self::Whole, Self::Partial, Self::Install, Self::Base];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -63,6 +65,7 @@ impl Kind {
             Self::Whole => "snapshot",
             Self::Partial => "partial",
             Self::Install => "install",
+            Self::Base => "base",
         }
     }
 
@@ -124,6 +127,8 @@ pub struct Shelf<D> {
     /// Ascending; at most [`KEPT`].
     whole: Vec<Kept>,
     partial: Option<Kept>,
+    /// The one that the ledger begins with.
+    base: Option<Kept>,
     /// The one that takes the ledger's place.
     installing: Option<Kept>,
     making: Option<Making>,
@@ -137,8 +142,15 @@ impl<D: Disk> Shelf<D> {
     /// # Errors
     /// The disk failed.
     pub fn open(disk: D) -> Result<Self, ShelfError> {
-        let mut shelf =
-            Self { disk, whole: Vec::new(), partial: None, installing: None, making: None, spool: 0 };
+        let mut shelf = Self {
+            disk,
+            whole: Vec::new(),
+            partial: None,
+            base: None,
+            installing: None,
+            making: None,
+            spool: 0,
+        };
         let names = shelf.disk.names()?;
         let of = |wanted: Kind| {
             let mut heights: Vec<Height> = names
@@ -156,6 +168,16 @@ impl<D: Disk> Shelf<D> {
                 Some(_) | None => shelf.remove(Kind::Whole, height)?,
             }
         }
+        // The highest, if a crash left two.
+        for height in of(Kind::Base) {
+            if let Some(before) = shelf.base.take() {
+                shelf.remove(Kind::Base, before.manifest.header.height)?;
+            }
+            match shelf.load(Kind::Base, height)? {
+                Some(kept) if kept.missing().next().is_none() => shelf.base = Some(kept),
+                Some(_) | None => shelf.remove(Kind::Base, height)?,
+            }
+        }
         for height in of(Kind::Partial) {
             match shelf.load(Kind::Partial, height)? {
                 Some(kept) if shelf.partial.is_none() => shelf.partial = Some(kept),
@@ -164,8 +186,8 @@ impl<D: Disk> Shelf<D> {
         }
         let installing = of(Kind::Install);
         for height in of(Kind::Chunks) {
-            let partial = shelf.partial.as_ref().map(|kept| kept.manifest.header.height);
-            let known = shelf.whole.iter().map(|kept| kept.manifest.header.height).chain(partial);
+            let others = shelf.partial.iter().chain(&shelf.base);
+            let known = shelf.whole.iter().chain(others).map(|kept| kept.manifest.header.height);
             if !known.chain(installing.iter().copied()).any(|known| known == height) {
                 shelf.disk.remove(&Kind::Chunks.name(height))?;
             }
@@ -222,7 +244,14 @@ impl<D: Disk> Shelf<D> {
     /// The newest whole one above a height.
     #[must_use]
     pub fn newest(&self, above: Height) -> Option<&Manifest> {
-        self.whole.last().map(|kept| &kept.manifest).filter(|manifest| manifest.header.height > above)
+        let all = self.whole.iter().chain(&self.base).map(|kept| &kept.manifest);
+        all.filter(|manifest| manifest.header.height > above).max_by_key(|manifest| manifest.header.height)
+    }
+
+    /// The one that the ledger begins with.
+    #[must_use]
+    pub fn base(&self) -> Option<&Manifest> {
+        self.base.as_ref().map(|kept| &kept.manifest)
     }
 
     /// A packed chunk of a whole snapshot, checked; none if that snapshot is not here any more.
@@ -230,17 +259,55 @@ impl<D: Disk> Shelf<D> {
     /// # Errors
     /// The disk failed; or the snapshot is damaged, and is removed.
     pub fn chunk(&mut self, id: SnapshotId, index: u32) -> Result<Option<Bytes>, ShelfError> {
-        let Some(kept) = self.whole.iter().find(|kept| kept.id == id) else { return Ok(None) };
+        let Some(kept) = self.whole.iter().chain(&self.base).find(|kept| kept.id == id) else {
+            return Ok(None);
+        };
         let height = kept.manifest.header.height;
         let wanted = place(kept, index);
         match read(&mut self.disk, height, index, wanted)? {
             Ok((packed, _)) => Ok(Some(packed.into())),
             Err(source) => {
+                let kind = match self.base.take_if(|kept| kept.id == id) {
+                    Some(_) => Kind::Base,
+                    None => Kind::Whole,
+                };
                 self.whole.retain(|kept| kept.id != id);
-                self.remove(Kind::Whole, height)?;
+                self.remove(kind, height)?;
                 Err(ShelfError::Damaged { height, source })
             }
         }
+    }
+
+    /// Opens a directory to look at it, which may be a running node's: nothing is changed, whatever is there.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn look(disk: D) -> Result<Self, ShelfError> {
+        let (whole, making) = (Vec::new(), None);
+        let mut shelf = Self { disk, whole, partial: None, base: None, installing: None, making, spool: 0 };
+        for (kind, height) in shelf.disk.names()?.iter().filter_map(|name| Kind::of(name)) {
+            if matches!(kind, Kind::Whole | Kind::Base)
+                && let Some(kept) = shelf.load(kind, height)?.filter(|kept| kept.missing().next().is_none())
+            {
+                shelf.whole.push(kept);
+            }
+        }
+        shelf.whole.sort_by_key(|kept| kept.manifest.header.height);
+        Ok(shelf)
+    }
+
+    /// A chunk of a whole snapshot, packed and checked; nothing is changed.
+    ///
+    /// # Errors
+    /// The disk failed; it is damaged, or not here.
+    pub fn read_chunk(&mut self, id: SnapshotId, index: u32) -> Result<(Vec<u8>, Unpacked), ShelfError> {
+        let source = SnapshotError::NoSuchChunk(index);
+        let Some(kept) = self.whole.iter().chain(&self.base).find(|kept| kept.id == id) else {
+            return Err(ShelfError::Damaged { height: Height::ZERO, source });
+        };
+        let (height, wanted) = (kept.manifest.header.height, place(kept, index));
+        let read = read(&mut self.disk, height, index, wanted)?;
+        read.map_err(|source| ShelfError::Damaged { height, source })
     }
 
     /// Begins to fetch a snapshot whose manifest was verified, or goes on with it. Another one that was being fetched is
@@ -329,7 +396,12 @@ impl<D: Disk> Shelf<D> {
         let names = self.disk.names()?;
         let heights =
             names.iter().filter_map(|name| Kind::of(name)).filter(|(kind, _)| *kind == Kind::Install);
-        let Some(height) = heights.map(|(_, height)| height).max() else { return Ok(None) };
+        let mut heights: Vec<Height> = heights.map(|(_, height)| height).collect();
+        heights.sort_unstable();
+        let Some(height) = heights.pop() else { return Ok(None) };
+        for lower in heights {
+            self.remove(Kind::Install, lower)?;
+        }
         match self.load(Kind::Install, height)? {
             Some(kept) if kept.missing().next().is_none() => {
                 let manifest = kept.manifest.clone();
@@ -362,14 +434,19 @@ impl<D: Disk> Shelf<D> {
         }
     }
 
-    /// What was installed is a snapshot like others from now on.
-    pub(super) fn installed(&mut self) -> Result<(), ShelfError> {
-        if let Some(kept) = self.installing.take() {
-            let height = kept.manifest.header.height;
-            self.disk.rename(&Kind::Install.name(height), &Kind::Whole.name(height))?;
-            self.disk.sync_dir()?;
+    /// What was installed is what the ledger begins with; what was not needed any more is a snapshot like others.
+    pub(super) fn done_with_install(&mut self, is_base: bool) -> Result<(), ShelfError> {
+        let Some(kept) = self.installing.take() else { return Ok(()) };
+        let height = kept.manifest.header.height;
+        let kind = if is_base { Kind::Base } else { Kind::Whole };
+        self.disk.rename(&Kind::Install.name(height), &kind.name(height))?;
+        self.disk.sync_dir()?;
+        if !is_base {
             self.whole.push(kept);
-            self.keep_few()?;
+            return self.keep_few();
+        }
+        if let Some(before) = self.base.replace(kept) {
+            self.remove(Kind::Base, before.manifest.header.height)?;
         }
         Ok(())
     }

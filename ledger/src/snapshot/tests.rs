@@ -315,3 +315,135 @@ fn two_are_kept_and_a_damaged_one_is_dropped_when_it_shows() {
     assert_eq!(shelf.chunk(id, 0).unwrap(), None);
     assert_eq!(Shelf::open(disk).unwrap().heights().collect::<Vec<_>>(), heights[1..2]);
 }
+
+/// The newest snapshot of a shelf as a backup.
+fn archive<D: Disk>(shelf: &mut Shelf<D>) -> Vec<u8> {
+    let (manifest, mut out) = (shelf.newest(Height::ZERO).unwrap().clone(), Vec::new());
+    let id = manifest.id();
+    write_archive(&mut out, &manifest, |index| shelf.read_chunk(id, index).map(|(packed, _)| packed))
+        .unwrap();
+    out
+}
+
+fn read_archive(bytes: &[u8]) -> Result<(Manifest, usize), ArchiveError> {
+    let mut reader = ArchiveReader::open(bytes)?;
+    let mut chunks = 0;
+    while reader.chunk()?.is_some() {
+        chunks += 1;
+    }
+    Ok((reader.manifest().clone(), chunks))
+}
+
+#[test]
+fn a_backup_is_whole_and_in_order_or_refused() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 10);
+    let disk = MemoryDisk::new();
+    let mut shelf = Shelf::open(disk.clone()).unwrap();
+    make(&chain, &mut shelf);
+    let bytes = archive(&mut shelf);
+    let (manifest, chunks) = read_archive(&bytes).unwrap();
+    assert_eq!((&manifest, chunks), (shelf.newest(Height::ZERO).unwrap(), manifest.chunks.len()));
+    assert!(chunks > 3);
+    // A running node's shelf gives the same, and is left alone.
+    let names = disk.clone().names().unwrap();
+    assert_eq!(archive(&mut Shelf::look(disk.clone()).unwrap()), bytes);
+    assert_eq!(disk.clone().names().unwrap(), names);
+    for cut in 0..bytes.len() {
+        let error = read_archive(&bytes[..cut]).unwrap_err();
+        match cut {
+            0..8 => assert!(matches!(error, ArchiveError::NoArchive), "{cut}: {error}"),
+            _ => assert!(matches!(error, ArchiveError::Truncated), "{cut}: {error}"),
+        }
+    }
+    assert!(matches!(read_archive(&[&bytes[..], &[0]].concat()), Err(ArchiveError::Trailing)));
+    assert!(matches!(read_archive(b"PK nothing of ours"), Err(ArchiveError::NoArchive)));
+    let long = [&ARCHIVE_MAGIC[..], &u32::MAX.to_le_bytes()].concat();
+    assert!(matches!(read_archive(&long), Err(ArchiveError::ManifestLength { found: u32::MAX })));
+    // Records of chunks, in another order, or one of them twice or left out.
+    let head = 12 + u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    let mut records = Vec::new();
+    let mut rest = &bytes[head..];
+    while !rest.is_empty() {
+        let length = 8 + u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+        records.push(rest[..length].to_vec());
+        rest = &rest[length..];
+    }
+    let with = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut records = records.clone();
+        change(&mut records);
+        read_archive(&[&bytes[..head], &records.concat()].concat())
+    };
+    assert!(with(&|_| {}).is_ok());
+    assert!(matches!(with(&|r| r.swap(0, 1)), Err(ArchiveError::Order { expected: 0, found: 1 })));
+    assert!(matches!(
+        with(&|r| r.insert(0, r[0].clone())),
+        Err(ArchiveError::Order { expected: 1, found: 0 })
+    ));
+    assert!(matches!(with(&|r| drop(r.remove(1))), Err(ArchiveError::Order { expected: 1, found: 2 })));
+    assert!(matches!(with(&|r| drop(r.pop())), Err(ArchiveError::Truncated)));
+    let flipped = with(&|r| *r[2].last_mut().unwrap() ^= 1);
+    assert!(
+        matches!(flipped, Err(ArchiveError::Snapshot(SnapshotError::Chunk { index: 2, .. }))),
+        "{flipped:?}"
+    );
+}
+
+#[test]
+fn what_was_installed_stays_however_many_are_made() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 20);
+    let mut source = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&chain, &mut source);
+    let manifest = source.newest(Height::ZERO).unwrap().clone();
+    let disk = MemoryDisk::new();
+    let mut shelf = Shelf::open(disk.clone()).unwrap();
+    shelf.begin(manifest.clone()).unwrap();
+    for index in (0..).take(manifest.chunks.len()) {
+        let (packed, _) = source.read_chunk(manifest.id(), index).unwrap();
+        assert!(shelf.keep(index, &packed).unwrap().is_ok());
+    }
+    shelf.install_next().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let waiting = shelf.to_install().unwrap().unwrap();
+    assert!(install(&*store, &mut shelf, &waiting, &origin()).unwrap());
+    let chain = Chain::open(store.clone(), &origin()).unwrap();
+    assert_eq!(chain.base(), manifest.header.height);
+    (0..3).for_each(|_| {
+        extend(&chain);
+        make(&chain, &mut shelf);
+    });
+    let mut shelf = Shelf::open(disk).unwrap();
+    assert_eq!(shelf.base(), Some(&manifest), "it is what a verifier begins with");
+    assert_eq!(shelf.heights().count(), KEPT);
+    // The same state again, of a fresh store: what `epione ledger verify` does.
+    let fresh: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    fill(&*fresh, &manifest, &origin(), |index| shelf.read_chunk(manifest.id(), index).map(|(_, it)| it))
+        .unwrap();
+    let fresh = Chain::open(fresh, &origin()).unwrap();
+    assert_eq!(
+        (fresh.head().height, fresh.head().state_root),
+        (manifest.header.height, manifest.header.state_root)
+    );
+}
+
+/// What was once written stays readable. To bless a new version: `EPIONE_BLESS=1`, which writes the file and fails all the same.
+#[test]
+fn a_backup_of_version_1_is_read() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 2);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    let mut maker = Maker::sized(chain.begin_capture().unwrap(), 1, 2_000, 900);
+    while maker.step(&chain, &mut shelf).unwrap() == Made::More {}
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/snapshot-v1.bin");
+    if std::env::var_os("EPIONE_BLESS").is_some() {
+        std::fs::write(file, archive(&mut shelf)).unwrap();
+        panic!("blessed");
+    }
+    let golden = std::fs::read(file).unwrap();
+    let mut reader = ArchiveReader::open(&golden[..]).unwrap();
+    assert_eq!(reader.manifest(), shelf.newest(Height::ZERO).unwrap());
+    let mut all = BTreeMap::new();
+    while let Some((index, packed)) = reader.chunk().unwrap() {
+        let unpacked = unpack(&reader.manifest().chunks[index as usize], index, &packed).unwrap();
+        all.extend(unpacked.entries().map(|entry| (entry.key.to_vec(), entry.value.to_vec())));
+    }
+    assert_eq!(all, state(&chain));
+}

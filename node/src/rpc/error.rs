@@ -209,6 +209,7 @@ fn refused(why: &Refused) -> ApiError {
 fn node(error: &NodeError) -> ApiError {
     match error {
         NodeError::Stopping => ApiError::new(Code::Unavailable, "NODE_STOPPING", error.to_string()),
+        NodeError::Below(_) => ApiError::new(Code::Unavailable, "HISTORY_ELSEWHERE", error.to_string()),
         NodeError::Ledger(_) | NodeError::Missing(_) => unreadable(error),
     }
 }
@@ -339,6 +340,7 @@ mod tests {
             (E::Node(NodeError::Ledger(secret())), Code::Unavailable, "LEDGER_UNREADABLE", ""),
             (E::Submit(NodeError::Ledger(secret()).into()), Code::Unavailable, "LEDGER_UNREADABLE", ""),
             (E::Node(NodeError::Missing(Height(3))), Code::Unavailable, "LEDGER_UNREADABLE", ""),
+            (E::Node(NodeError::Below(Height(3))), Code::Unavailable, "HISTORY_ELSEWHERE", ""),
             (
                 E::State(StateError::Store("/secret/path".to_owned())),
                 Code::Unavailable,

@@ -432,7 +432,7 @@ fn read_on(
             chain.header(height).map_err(NodeError::from)?,
             chain.receipts(height).map_err(NodeError::from)?,
         ) else {
-            return Err(NodeError::Missing(height).into()); // an error, never a gap
+            return Err(NodeError::missing(chain, height).into()); // an error, never a gap
         };
         let all =
             receipts.iter().flat_map(|receipt| receipt.events.iter().map(move |event| (receipt, event)));

@@ -26,8 +26,11 @@ impl Ledger {
     async fn header(&self, height: u64) -> Result<pb::GetHeaderResponse, RpcError> {
         let certified = self.0.progress().borrow().certified;
         let height = if height == 0 { certified } else { Height(height) };
-        let header = self.0.read(move |chain| chain.header(height)).await?;
-        let header = header.ok_or(RpcError::NotFound("block"))?;
+        let found = self.0.read(move |chain| match chain.header(height)? {
+            None if height > Height::ZERO && height < chain.base() => Err(NodeError::missing(chain, height)),
+            found => Ok(found),
+        });
+        let header = found.await?.ok_or(RpcError::NotFound("block"))?;
         let finality = self.0.finality(height).await?.ok_or(RpcError::NotCertified(height))?;
         let certified = Some(proof::certified(&header, &finality));
         Ok(pb::GetHeaderResponse { header: Some((&header).into()), certified })
@@ -134,9 +137,12 @@ impl LedgerService for Ledger {
                 return Err(RpcError::NotAllowed);
             }
             let chain = &view.state.0;
-            let header = chain.header(height).map_err(NodeError::from)?.ok_or(RpcError::NotFound("block"))?;
-            let receipts =
-                chain.receipts(height).map_err(NodeError::from)?.ok_or(NodeError::Missing(height))?;
+            if height > chain.head().height || height == Height::ZERO {
+                return Err(RpcError::NotFound("block"));
+            }
+            let missing = || NodeError::missing(chain, height);
+            let header = chain.header(height).map_err(NodeError::from)?.ok_or_else(missing)?;
+            let receipts = chain.receipts(height).map_err(NodeError::from)?.ok_or_else(missing)?;
             let batch = if with_transactions { chain.batch(height).map_err(NodeError::from)? } else { None };
             let decode = |bytes: Vec<u8>| codec::decode::<Batch>(&bytes, BATCH_BYTES_MAX);
             let batch = batch.map(decode).transpose().map_err(|_| NodeError::Missing(height))?;
@@ -169,7 +175,7 @@ impl LedgerService for Ledger {
         let read = move |chain: &std::sync::Arc<epione_ledger::chain::Chain>| {
             let mut headers = Vec::new();
             for height in (from_height.max(1)..=chain.head().height.0).take(size).map(Height) {
-                let header = chain.header(height)?.ok_or(NodeError::Missing(height))?;
+                let header = chain.header(height)?.ok_or_else(|| NodeError::missing(chain, height))?;
                 let certificate = chain.certificate(height)?.as_ref().map(Into::into);
                 headers.push(pb::SealedHeader { header: Some((&header).into()), certificate });
             }

@@ -54,7 +54,7 @@ pub(super) async fn value(
     node.certified(height).await?;
     let finality = node.finality(height).await?.ok_or(RpcError::NotCertified(height))?;
     let proven = node.read(move |chain| {
-        let header = chain.header(height)?.ok_or(NodeError::Missing(height))?;
+        let header = chain.header(height)?.ok_or_else(|| NodeError::missing(chain, height))?;
         let path = chain.prove(height, &key);
         Ok::<_, NodeError>((header, path, key, chain.head().height))
     });

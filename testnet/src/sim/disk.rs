@@ -208,11 +208,19 @@ pub struct Machine {
     pub log: MemoryDisk,
     /// The durable mempool's disk.
     pub pool: MemoryDisk,
+    /// The snapshots' disk.
+    pub shelf: MemoryDisk,
     /// The mark that the voting key has begun its log (R25).
     pub born: bool,
 }
 
 impl Machine {
+    /// All its disks.
+    #[must_use]
+    pub const fn disks(&self) -> [&MemoryDisk; 3] {
+        [&self.log, &self.pool, &self.shelf]
+    }
+
     /// What remains after a process ended this way.
     pub fn end(&self, how: End, mut random: Rng) {
         match how {
@@ -222,13 +230,11 @@ impl Machine {
             }
             End::Power => {
                 self.store.crash(|_| 0);
-                self.log.crash(|_| 0);
-                self.pool.crash(|_| 0);
+                self.disks().into_iter().for_each(|disk| disk.crash(|_| 0));
             }
             End::Torn | End::Rot => {
                 self.store.crash(|unsynced| random.index(unsynced + 1));
-                self.log.crash(|n| random.below(n));
-                self.pool.crash(|n| random.below(n));
+                self.disks().into_iter().for_each(|disk| disk.crash(|n| random.below(n)));
             }
         }
         if how == End::Rot {

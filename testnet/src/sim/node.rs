@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use epione_consensus::{Payload, Record, Wal};
 use epione_ledger::chain::{Chain, Origin as ChainOrigin};
+use epione_ledger::snapshot::Shelf;
 use epione_ledger::wal::{WalConfig, WalError};
 use epione_node::driver::{Driver, Input, Ports, Settings};
 use epione_node::executor::Executor;
@@ -22,6 +23,7 @@ use epione_node::ports::{
     Admitted, Answer, Candidate, Job, Lane, Log, Origin, Refused, Reply, Transport, Workers,
 };
 use epione_node::run::roster;
+use epione_node::snapshots::SnapshotLane;
 use epione_node::start;
 use epione_node::workers::{ServeLane, VerifyLane, WriteLane};
 use epione_types::{
@@ -244,7 +246,9 @@ pub struct Process {
     /// Clients that wait for a receipt: their numbers.
     pub waits: Vec<(u64, Wait)>,
     /// Jobs that wait, by lane.
-    pub jobs: [VecDeque<Job>; 3],
+    pub jobs: [VecDeque<Job>; 4],
+    /// It installed a snapshot when it started.
+    pub installed: bool,
     /// Height that was certified before it started, by its log.
     restores: Height,
     words: Arc<Mutex<Vec<WordTo>>>,
@@ -252,6 +256,7 @@ pub struct Process {
     verify: VerifyLane<SimVerifier, SimDisk>,
     write: WriteLane,
     serve: ServeLane,
+    shelve: SnapshotLane<SimVerifier, SimDisk>,
 }
 
 impl core::fmt::Debug for Process {
@@ -283,6 +288,10 @@ impl Process {
             }
         };
         let store = Arc::new(SimStore::new(&machine.store, life));
+        let shelf = SimDisk::new(&machine.shelf, life);
+        let mut shelf = Shelf::open(shelf).map_err(|error| why(error.to_string()))?;
+        let installed = start::install_snapshot(&*store, &mut shelf, &common.genesis, &common.verifier)
+            .map_err(|error| why(error.to_string()))?;
         let chain = Arc::new(Chain::open(store, &common.origin).map_err(|error| why(error.to_string()))?);
         let disk = SimDisk::new(&machine.log, life);
         let (log, records) =
@@ -322,8 +331,11 @@ impl Process {
         let deadline = executor.deadline().map_err(|error| why(error.to_string()))?;
         let txs_max = common.settings.pool.txs_max;
         let verify = VerifyLane::new(chain.clone(), &set.params, common.verifier, pool, txs_max);
-        let write = WriteLane::new(chain.clone(), feed.clone()).map_err(|error| why(error.to_string()))?;
+        let write = WriteLane::new(chain.clone(), feed.clone(), common.settings.snapshots)
+            .map_err(|error| why(error.to_string()))?;
         let serve = ServeLane::new(chain.clone());
+        let validators = common.genesis.validators.clone();
+        let shelve = SnapshotLane::new(chain.clone(), shelf, validators, common.verifier);
 
         let tape = Tape::default();
         let mut transport = SimTransport {
@@ -338,7 +350,8 @@ impl Process {
         let workers = SimWorkers { tape: tape.clone(), life: life.clone() };
         let settings = common.settings.clone();
         let mut driver = Driver::new(replica, deadline, settings, transport, log, workers, common.verifier)
-            .with_others(left, epochs.candidates);
+            .with_others(left, epochs.candidates)
+            .with_partial_snapshot(shelve.partial());
         driver.start(step, now_ms, clock);
         if life.is_over() {
             return Err(NotStarted::Died);
@@ -352,12 +365,14 @@ impl Process {
             inbox: Vec::new(),
             waits: Vec::new(),
             jobs: Default::default(),
+            installed,
             restores,
             words: Arc::default(),
             feed,
             verify,
             write,
             serve,
+            shelve,
             chain,
         };
         Ok((process, facts))
@@ -395,6 +410,7 @@ impl Process {
             Lane::Verify => self.verify.perform(job),
             Lane::Write => self.write.perform(job),
             Lane::Serve => self.serve.perform(job),
+            Lane::Snapshot => self.shelve.perform(job),
         };
         match &answer {
             Some(Answer::Executed { header, .. }) => {
@@ -439,5 +455,5 @@ pub struct Busy {
     /// A turn is coming.
     pub turn: bool,
     /// Lanes at work.
-    pub lanes: [bool; 3],
+    pub lanes: [bool; 4],
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use epione_node::snapshots::Snapshots;
 use epione_types::{Params, quorum};
 
 use super::actors::ActorKind;
@@ -22,6 +23,9 @@ pub const REAL_SIGNATURES_ONE_IN: u64 = 50;
 
 /// So many of a thousand plans have machines that join, leave or follow.
 pub const CHANGES_PER_MILLE: u64 = 350;
+
+/// So many of a thousand plans make snapshots, and fetch them.
+pub const SNAPSHOTS_PER_MILLE: u64 = 400;
 
 /// Most nodes that a plan can name.
 pub const NODES_MAX: usize = 64;
@@ -296,6 +300,8 @@ pub struct Plan {
     pub segment_bytes: u32,
     /// The consensus log is trimmed at this size, in bytes.
     pub trim_bytes: u64,
+    /// When snapshots are made, and fetched.
+    pub snapshots: Snapshots,
     /// Most transactions in a mempool.
     pub pool_txs: usize,
     /// Each node's clocks, where they are not right.
@@ -340,6 +346,7 @@ impl Default for Plan {
             work: (50, 300),
             segment_bytes: 64 << 20,
             trim_bytes: 160 << 20,
+            snapshots: Snapshots { every: 0, gap: 0 },
             pool_txs: 2_000,
             clocks: Vec::new(),
             load_every: 8_000,
@@ -442,6 +449,7 @@ impl Plan {
         plan.draw_changes(&mut of(5));
         plan.draw_people(&mut of(2));
         plan.draw_schedule(&mut of(3));
+        plan.draw_snapshots(&mut of(6));
         plan
     }
 
@@ -543,6 +551,13 @@ impl Plan {
             inside.extend(change.joins());
             outside.extend(change.leaves());
             self.changes.push(Order { at, change });
+        }
+    }
+
+    fn draw_snapshots(&mut self, random: &mut Rng) {
+        if random.chance(SNAPSHOTS_PER_MILLE) {
+            self.snapshots =
+                Snapshots { every: *random.pick(&[3, 8, 20]), gap: *random.pick(&[2, 4, 8, 8, 20]) };
         }
     }
 

@@ -16,6 +16,8 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
+use epione_node::snapshots::Snapshots;
+
 use super::actors::ActorKind;
 use super::clock::NodeClock;
 use super::crypto::Scheme;
@@ -57,6 +59,9 @@ impl Plan {
         say(format!("work-us {} {}", self.work.0, self.work.1));
         say(format!("log-segment {}", self.segment_bytes));
         say(format!("log-trim {}", self.trim_bytes));
+        if self.snapshots.every > 0 {
+            say(format!("snapshots every {} gap {}", self.snapshots.every, self.snapshots.gap));
+        }
         say(format!("pool-txs {}", self.pool_txs));
         say(format!("load-us {}", self.load_every));
         say(format!("clients {}", self.clients));
@@ -118,6 +123,9 @@ impl Plan {
             ["work-us", low, high] => self.work = (number(low)?, number(high)?),
             ["log-segment", bytes] => self.segment_bytes = number(bytes)?,
             ["log-trim", bytes] => self.trim_bytes = number(bytes)?,
+            ["snapshots", "every", every, "gap", gap] => {
+                self.snapshots = Snapshots { every: number(every)?, gap: number(gap)? };
+            }
             ["pool-txs", txs] => self.pool_txs = number(txs)?,
             ["load-us", every] => self.load_every = number::<u64>(every)?.max(1),
             ["clients", clients] => self.clients = number(clients)?,

@@ -133,6 +133,7 @@ pub fn shrink(plan: &Plan, options: &Options, runs_max: usize) -> Option<Shrunk>
     search.try_change(|plan| plan.latency = plain.latency);
     search.try_change(|plan| (plan.sync, plan.work) = (plain.sync, plain.work));
     search.try_change(|plan| (plan.segment_bytes, plan.trim_bytes) = (plain.segment_bytes, plain.trim_bytes));
+    search.try_change(|plan| plan.snapshots = plain.snapshots);
     search.try_change(|plan| plan.pool_txs = plain.pool_txs);
     search.try_change(|plan| plan.params = plain.params.clone());
     search.try_change(|plan| plan.scheme = plain.scheme);

@@ -109,6 +109,20 @@ pub fn describe(bytes: &[u8]) -> String {
         Ok(Frame::Transactions(txs)) => format!("Transactions {}", txs.len()),
         Ok(Frame::FetchBatch { height, digest }) => format!("FetchBatch h{height} {}", short(&digest)),
         Ok(Frame::FetchBlocks { from, to }) => format!("FetchBlocks h{from}..{to}"),
+        Ok(Frame::FetchSnapshot { above }) => format!("FetchSnapshot above h{above}"),
+        Ok(Frame::Snapshot(manifest)) => {
+            format!(
+                "Snapshot {}",
+                manifest.map_or("none".to_owned(), |bytes| format!("of {} bytes", bytes.len()))
+            )
+        }
+        Ok(Frame::FetchChunk { index, .. }) => format!("FetchChunk {index}"),
+        Ok(Frame::Chunk { index, bytes, .. }) => {
+            format!(
+                "Chunk {index} {}",
+                bytes.map_or("none".to_owned(), |bytes| format!("of {} bytes", bytes.len()))
+            )
+        }
         Ok(Frame::Blocks(answer)) => {
             format!("Blocks {} up to h{}", answer.blocks.len(), answer.certificate.height)
         }

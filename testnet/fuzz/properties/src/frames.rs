@@ -4,8 +4,10 @@
 //! An input is a frame, or says which message of four honest validators is damaged and how.
 
 use epione_consensus::Message;
+use epione_ledger::snapshot::{Chunk, Manifest, SNAPSHOT_VERSION, SnapshotId, unpack};
 use epione_node::validate;
 use epione_node::wire::Frame;
+use epione_types::Hash;
 
 use crate::choices::Choices;
 use crate::lived::LIVED;
@@ -37,8 +39,36 @@ fn frame(bytes: &[u8]) -> Outcome {
             Outcome::accepted(parsed.count() > 0)
         }
         Frame::Blocks(answer) => blocks::answer(answer),
-        Frame::FetchBatch { .. } | Frame::FetchBlocks { .. } => Outcome::Accepted,
+        Frame::FetchBatch { .. }
+        | Frame::FetchBlocks { .. }
+        | Frame::FetchSnapshot { .. }
+        | Frame::FetchChunk { .. }
+        | Frame::Snapshot(None)
+        | Frame::Chunk { bytes: None, .. } => Outcome::Accepted,
+        Frame::Snapshot(Some(manifest)) => snapshot(&manifest),
+        Frame::Chunk { index, bytes: Some(bytes), .. } => chunk(index, &bytes),
     }
+}
+
+/// It is of a block that was certified, and its chunks have that one's root.
+fn snapshot(bytes: &[u8]) -> Outcome {
+    let Ok(manifest) = Manifest::decode(bytes) else { return Outcome::Refused };
+    assert_eq!(manifest.encode(), bytes, "one encoding per value");
+    let gate = LIVED.gate();
+    let verified = manifest.verify(gate.chain, gate.set, gate.verifier).is_ok();
+    assert!(!verified || LIVED.chain.iter().any(|(header, _)| *header == manifest.header), "{manifest:?}");
+    Outcome::accepted(verified)
+}
+
+/// Whatever it is, it has not this hash.
+fn chunk(index: u32, packed: &[u8]) -> Outcome {
+    for entries in [0, 1, u32::MAX] {
+        for bytes in [0, 300, 1 << 16, u32::MAX] {
+            let chunk = Chunk { depth: 0, entries, bytes, hash: Hash([1; 32]) };
+            assert!(unpack(&chunk, index, packed).is_err());
+        }
+    }
+    Outcome::Refused
 }
 
 fn consensus(message: &Message) -> Outcome {
@@ -58,6 +88,24 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let (height, digest) = (epione_types::Height(1), epione_types::Hash::ZERO);
     seeds.push(whole(Frame::FetchBatch { height, digest }));
     seeds.push(whole(Frame::FetchBlocks { from: height, to: height }));
+    seeds.push(whole(Frame::FetchSnapshot { above: height }));
+    let (id, index) = (SnapshotId(digest), 0);
+    seeds.push(whole(Frame::FetchChunk { id, index }));
+    let packed = vec![0x70, 2, 0, 1, 0, b'k', b'y', b'v'].into(); // an lz4 block: seven literals
+    seeds.push(whole(Frame::Chunk { id, index, bytes: Some(packed) }));
+    if let Some(certificate) = LIVED.certificates.first()
+        && let Some((header, _)) = LIVED.chain.iter().find(|(header, _)| header.height == certificate.height)
+    {
+        let manifest = Manifest {
+            version: SNAPSHOT_VERSION,
+            chain: LIVED.chain_id,
+            header: header.clone(),
+            certificate: certificate.clone(),
+            turns: Vec::new(),
+            chunks: vec![Chunk { depth: 0, entries: 0, bytes: 0, hash: header.state_root }],
+        };
+        seeds.push(whole(Frame::Snapshot(Some(manifest.encode().into()))));
+    }
     seeds.extend(LIVED.answer(height, height).map(|answer| whole(Frame::Blocks(answer))));
     let tx = epione_types::SignedTx { body: vec![1, 2, 3].into(), signatures: Vec::new() };
     seeds.push(whole(Frame::Transactions(vec![tx])));

@@ -1,4 +1,5 @@
-//! Serves blocks and batches that are not what was asked for: swapped bodies, broken chains, certificates that are none.
+//! Serves blocks, batches and snapshots that are not what was asked for: swapped bodies, broken chains, certificates that
+//! are none, chunks of another state.
 
 use bytes::Bytes;
 use epione_consensus::{BlocksAnswer, FetchedBlock, Message, Payload};
@@ -53,6 +54,16 @@ fn corrupt(stage: &mut Stage<'_>, mut answer: BlocksAnswer) -> Option<BlocksAnsw
     Some(answer)
 }
 
+/// With one bit that is another.
+fn spoilt(stage: &mut Stage<'_>, bytes: &Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let at = stage.random.index(bytes.len());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << stage.random.below(8);
+    }
+    bytes.into()
+}
+
 /// Empties the batch, and says so in the header or not.
 fn own_batch(block: &mut FetchedBlock, told: bool) {
     let empty = Payload::new(Batch::Proposed {
@@ -75,6 +86,22 @@ impl Actor for CorruptServer {
                     let times = if stage.random.chance(100) { 2 } else { 1 }; // the second one nobody asked for
                     (0..times).for_each(|_| stage.frame(to, &Frame::Blocks(answer.clone())));
                 }
+            }
+            // A snapshot of another state, a chunk of another, one that it has not, or nothing.
+            Ok(Frame::Snapshot(Some(manifest))) if stage.random.chance(700) => {
+                stage.deed();
+                let manifest = stage.random.chance(700).then(|| spoilt(stage, &manifest));
+                stage.frame(to, &Frame::Snapshot(manifest));
+            }
+            Ok(Frame::Chunk { id, index, bytes: Some(bytes) }) => {
+                stage.deed();
+                let bytes = match stage.random.below(4) {
+                    0 => None,
+                    1 => return, // says nothing
+                    2 => Some(bytes.slice(..bytes.len() / 2)),
+                    _ => Some(spoilt(stage, &bytes)),
+                };
+                stage.frame(to, &Frame::Chunk { id, index, bytes });
             }
             Ok(Frame::Message(Message::Batch(batch))) => {
                 stage.deed();

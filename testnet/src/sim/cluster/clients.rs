@@ -1,6 +1,7 @@
 //! Clients: what they submit where, what they are told, and what they ask.
 
 use epione_node::feed::Word;
+use epione_node::handle::may_be_below;
 use epione_node::mempool;
 use epione_node::mempool::Account;
 use epione_node::ports::{Admitted, Refused};
@@ -169,6 +170,12 @@ impl Cluster<'_> {
                 process.wait(number, id, expires_at);
                 // A waiter registers first, and asks then.
                 let found = process.chain.receipt(id).ok().flatten();
+                let fresh = matches!(word, Ok(Admitted::New { .. }));
+                if found.is_none() && !fresh && may_be_below(&process.chain, id, expires_at).unwrap_or(true) {
+                    // Below the snapshot that it installed: another node has the answer.
+                    process.waits.pop();
+                    return self.counts.add("answers elsewhere", 1);
+                }
                 let expired = || (process.chain.head().timestamp > expires_at).then_some(Answer::Expired);
                 let answer = found.map(|receipt| Answer::Committed(Place::of(&receipt))).or_else(expired);
                 if let Some(answer) = answer {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use epione_ledger::disk::MemoryDisk;
 use epione_ledger::store::Row;
 use epione_types::{Height, Outcome};
 
@@ -48,8 +49,7 @@ impl Cluster<'_> {
             let one = &mut self.bodies[body];
             (one.slow, one.stall, one.jump_ms, one.frozen_until) = (1, 0, 0, 0);
             (one.sentence, one.next_sentence) = (None, None);
-            one.machine.log.heal();
-            one.machine.pool.heal();
+            one.machine.disks().into_iter().for_each(MemoryDisk::heal);
             match &one.process {
                 Some(process) if process.life.has_failed() => self.end(body, End::Kill, now + 10 * MS),
                 Some(process) => process.life.ends_after(u64::MAX),
@@ -185,6 +185,9 @@ impl Cluster<'_> {
             let (Some(process), who) = (&one.process, one.who) else { continue };
             self.checks.walk(&process.chain).map_err(|text| format!("node {who}: {text}"))?;
             for (id, place) in self.oracle.truths() {
+                if place.height <= process.chain.base() {
+                    continue; // below the snapshot that it installed
+                }
                 let found = process.chain.receipt(*id).map_err(|error| format!("node {who}: {error}"))?;
                 if found.as_ref().map(Place::of) != Some(*place) {
                     return Err(format!(

@@ -1,6 +1,6 @@
 //! What goes wrong, when the schedule says so, and when it is over.
 
-use epione_ledger::disk::Disk as _;
+use epione_ledger::disk::{Disk as _, MemoryDisk};
 
 use super::{Body, Cluster, Event, Phase};
 use crate::sim::clock::{MS, Micros};
@@ -34,7 +34,7 @@ impl Cluster<'_> {
             Fault::Jump(node, ms) => self.each(*node, |body| body.jump_ms = *ms),
             Fault::Full(node) => self.each(*node, |body| {
                 body.disk_fault = true;
-                for disk in [&body.machine.log, &body.machine.pool] {
+                for disk in body.machine.disks() {
                     let names = disk.clone().names().unwrap_or_default();
                     let used: usize =
                         names.iter().map(|name| disk.bytes(name).map_or(0, |bytes| bytes.len())).sum();
@@ -45,6 +45,7 @@ impl Cluster<'_> {
                 body.disk_fault = true;
                 body.machine.log.fail_after(3);
                 body.machine.pool.fail_after(5);
+                body.machine.shelf.fail_after(7);
             }),
             Fault::Crash(nodes, after, end) => self.condemn(*nodes, *after, *end, one.lasts * MS),
         }
@@ -108,8 +109,7 @@ impl Cluster<'_> {
         let now = self.queue.now();
         self.each(node, |body| {
             body.disk_fault = false;
-            body.machine.log.heal();
-            body.machine.pool.heal();
+            body.machine.disks().into_iter().for_each(MemoryDisk::heal);
         });
         for body in 0..self.bodies.len() {
             let one = &self.bodies[body];

@@ -26,11 +26,15 @@ impl Cluster<'_> {
         let started = Process::start(&self.common, node, &mut one.machine, &life, now_ms, clock);
         match started {
             Ok((process, facts)) => {
-                let height = process.chain.head().height;
+                let (height, installed) = (process.chain.head().height, process.installed);
+                let header = process.chain.header(height).ok().flatten();
+                let certificate = process.chain.certified().filter(|_| installed);
                 one.process = Some(process);
+                self.counts.add("snapshots installed", u64::from(installed));
                 self.trace.note(now, 11, body, height.0, &[], || format!("starts at h{height}"));
                 if honest {
-                    self.checks.started(node, height, &facts);
+                    self.checks.started(node, height, header.as_ref(), &facts);
+                    certificate.iter().for_each(|one| self.checks.installed(node, one));
                 }
                 self.after(body);
                 let tick = Rng::new(self.plan.seed, Purpose::Tick, &[body as u64, number])

@@ -181,7 +181,7 @@ impl<'a> Cluster<'a> {
             network_keys: machines().map(|(_, one)| one.network_key).collect(),
             listed: listed.collect(),
             roll: roll.clone(),
-            settings: Settings { pool, log_bytes_max: plan.trim_bytes },
+            settings: Settings { pool, log_bytes_max: plan.trim_bytes, snapshots: plan.snapshots },
             wal: WalConfig { segment_bytes: plan.segment_bytes, append_bytes_max: 64 << 20 },
             genesis,
         };

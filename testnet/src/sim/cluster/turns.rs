@@ -7,7 +7,8 @@ use epione_node::wire::Frame;
 use epione_types::Signer as _;
 
 use super::{Cluster, Event, MEASURED_EVERY, PENALTY, TURN};
-use crate::sim::clock::Micros;
+use crate::sim::clock::{MS, Micros};
+use crate::sim::disk::End;
 use crate::sim::facts::Proof;
 use crate::sim::node::{Done, Said};
 use crate::sim::random::{Purpose, Rng};
@@ -41,6 +42,7 @@ impl Cluster<'_> {
         let Some(process) = &mut one.process else { return };
         let (tape, words) = (process.tape.take(), process.take_words());
         let (syncs, dead) = (process.life.take_syncs(), process.life.is_over());
+        let wants_restart = process.driver.wants_restart();
         let random = &mut Rng::new(self.plan.seed, Purpose::Work, &[body as u64, one.life, one.turns, 3]);
         let took = TURN + syncs * (random.within(self.plan.sync.0, self.plan.sync.1) + one.stall);
         one.busy.until = now + took;
@@ -53,6 +55,10 @@ impl Cluster<'_> {
         }
         if dead {
             self.bury(body);
+        } else if wants_restart {
+            // Harsher than a node that stops in order: what its lanes have not done is not done.
+            self.counts.add("snapshots fetched", 1);
+            self.end(body, End::Kill, now + 20 * MS);
         }
     }
 

@@ -23,7 +23,7 @@ mod votes_in_place;
 
 use epione_consensus::{Message, Replica};
 use epione_ledger::chain::Chain;
-use epione_types::{Certificate, ChainId, Height, Receipt, TimestampMs};
+use epione_types::{BlockHeader, Certificate, ChainId, Height, Receipt, TimestampMs};
 
 use super::crypto::SimVerifier;
 use super::facts::{Fact, Me, Proof};
@@ -222,10 +222,23 @@ impl Invariants {
         self.monotone.ended(node);
     }
 
-    /// A node begins again, with this height in its store and these facts in its log.
-    pub fn started(&mut self, node: usize, height: Height, facts: &[Fact]) {
+    /// A node begins again, with this height and its header in its store and these facts in its log.
+    pub fn started(&mut self, node: usize, height: Height, header: Option<&BlockHeader>, facts: &[Fact]) {
         self.applied_once.started(node, height);
+        // It may have come with a snapshot, and nobody has seen this node execute it.
+        if let Some(header) = header {
+            let check = self.state_roots.executed(node, header);
+            self.need("state roots", check);
+            let check = self.agreement.executed(node, height, header.hash());
+            self.need("agreement", check);
+        }
         facts.iter().for_each(|fact| self.holds(node, fact));
+    }
+
+    /// A node's ledger is a snapshot's now, with this certificate of its height.
+    pub fn installed(&mut self, node: usize, certificate: &Certificate) {
+        self.certified(node, certificate);
+        self.votes_in_place.installed(node, certificate.height);
     }
 
     /// A node's log holds this.

@@ -1,5 +1,5 @@
-//! An honest node votes in no view that it has left, at most a window above what its log knows certified, and in each epoch
-//! for that epoch's heights alone.
+//! An honest node votes in no view that it has left, at most a window above what its log, or a snapshot that it installed,
+//! knows certified, and in each epoch for that epoch's heights alone.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,12 @@ pub(super) struct VotesInPlace {
 }
 
 impl VotesInPlace {
+    /// A snapshot is its node's ledger: that is durable before the node starts.
+    pub(super) fn installed(&mut self, node: usize, height: Height) {
+        let certified = self.certified.entry(node).or_default();
+        *certified = height.0.max(*certified);
+    }
+
     /// A fact that was not in the node's log before: a log that begins anew repeats what it knows.
     pub(super) fn says(&mut self, roll: &Roll, node: usize, fact: &Fact) -> Check {
         let Fact { statement, epoch, view, height, .. } = *fact;
