@@ -14,6 +14,7 @@
 //! Tested in `tests.rs`; under SIGKILL by `tests/kill.rs`.
 
 mod capture;
+mod differ;
 pub(crate) mod keys;
 mod read;
 mod restart;
@@ -39,6 +40,7 @@ use crate::store::{Batch, Store, StoreError};
 use crate::tree::Changes;
 
 pub use capture::Captured;
+pub use differ::Named;
 pub use read::{Located, ProofError};
 use restart::{Kept, Pace};
 

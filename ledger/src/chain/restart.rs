@@ -76,6 +76,11 @@ impl Kept {
         }
     }
 
+    /// Up to this height changes are dropped.
+    pub(super) const fn finished(&self) -> Height {
+        self.finished
+    }
+
     /// Adds to the batch of the tree's newest block, whose changes took `changes_bytes`, what a restart will need
     /// after it. Versions below `oldest` are forgotten, unless a checkpoint is being made of one.
     ///

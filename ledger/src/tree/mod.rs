@@ -20,6 +20,7 @@
 //! by the type [`Changes`].
 //! Tested by `tests.rs` against a naive tree. Shape and figures: docs/decisions/0001-state-tree.md.
 
+mod after;
 mod changes;
 pub mod checkpoint;
 mod plan;

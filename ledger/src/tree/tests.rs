@@ -78,6 +78,40 @@ proptest! {
     }
 
     #[test]
+    fn the_root_after_changes_and_what_a_path_holds_are_known_without_making_them(
+        blocks in vec(block(), 1..6), other in block(),
+    ) {
+        let mut tree = StateTree::empty(Height(0));
+        let mut sets = vec![Set::new()];
+        for block in &blocks {
+            let mut set = sets.last().unwrap().clone();
+            put(&mut set, block);
+            tree.apply(block);
+            sets.push(set);
+        }
+        let (root, size) = (tree.root(), tree.size());
+        for (height, before) in (0..).map(Height).zip(&sets) {
+            let mut set = before.clone();
+            put(&mut set, &other);
+            prop_assert_eq!(tree.root_after(height, &other).unwrap(), naive_root(&set, 0));
+            prop_assert_eq!(tree.root_after(height, &Changes::default()), tree.root_at(height));
+        }
+        // An inner node of which one leaf is left, or none, is none any more.
+        let last = sets.last().unwrap();
+        for kept in 0..last.len().min(3) {
+            let gone = last.keys().skip(kept).map(|path| Change { path: *path, value: None }).collect();
+            let set: Set = last.iter().take(kept).map(|(path, value)| (*path, *value)).collect();
+            let found = tree.root_after(tree.height(), &Changes::sorted(gone)).unwrap();
+            prop_assert_eq!(found, naive_root(&set, 0));
+        }
+        prop_assert_eq!((tree.root(), tree.size()), (root, size), "nothing was made");
+        for path in (0..80).map(|key| path(&[key])).chain(last.keys().copied()) {
+            prop_assert_eq!(tree.value_at(&path), last.get(&path).copied());
+        }
+        prop_assert!(tree.root_after(tree.height().next(), &other).is_err());
+    }
+
+    #[test]
     fn history_leaves_no_mark_on_root_or_memory(blocks in vec(block(), 1..12)) {
         let mut tree = StateTree::empty(Height(0));
         let mut set = Set::new();
