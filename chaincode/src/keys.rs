@@ -151,6 +151,19 @@ fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
+/// A key for people: its prefix, then its ids and numbers in hexadecimal. Nothing in a key is secret or about health.
+#[must_use]
+pub fn shown(key: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    match key.split_at_checked(b"cfg/".len()) {
+        Some((b"cfg/", name)) if name.is_ascii() => format!("cfg/{}", name.escape_ascii()),
+        Some((prefix @ [_, _, _, b'/'], ids)) if prefix.is_ascii() => {
+            format!("{}{}", prefix.escape_ascii(), hex(ids))
+        }
+        Some(_) | None => hex(key),
+    }
+}
+
 /// Chain constants.
 #[must_use]
 pub fn chain() -> Key<Chain> {
@@ -685,6 +698,17 @@ mod tests {
         let all = grants(PatientId([0xff; 16]));
         let key = grant(PatientId([0xff; 16]), GrantId([0xff; 16]));
         assert!(all.from() <= key.as_bytes() && key.as_bytes() < all.to());
+    }
+
+    #[test]
+    fn a_key_is_shown_with_its_prefix_and_whatever_it_holds_as_one_line() {
+        assert_eq!(shown(validators().as_bytes()), "cfg/validators");
+        let text = shown(grant(PatientId([0xab; 16]), GrantId([1; 16])).as_bytes());
+        assert_eq!(text, format!("grt/{}{}", "ab".repeat(16), "01".repeat(16)));
+        assert_eq!(
+            [b"".as_slice(), b"gr", b"grt-x", b"\xffab/", b"cfg/\n"].map(shown),
+            ["", "6772", "6772742d78", "ff61622f", "cfg/\\n"]
+        );
     }
 
     #[test]
