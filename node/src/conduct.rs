@@ -110,6 +110,10 @@ offences! {
     SnapshotUnasked "SNAPSHOT_UNASKED" false,
     /// A snapshot's manifest or chunk that does not verify.
     SnapshotInvalid "SNAPSHOT_INVALID" true,
+    /// What was executed at a height, not asked for, or after another was asked.
+    ExecutionUnasked "EXECUTION_UNASKED" false,
+    /// What was executed at a height, and is not what the header says that a quorum sealed.
+    ExecutionInvalid "EXECUTION_INVALID" true,
 }
 
 impl From<&Rejected> for Offence {

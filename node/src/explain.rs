@@ -18,6 +18,8 @@ use epione_types::id::OrgId;
 use epione_types::{Epoch, Height, ValidatorIndex};
 use serde_json::{Value, json};
 
+use crate::divergence::{Differing, Divergence};
+
 /// How long votes of validators that are here may take before somebody should look, in ms.
 const LONG: u64 = 10_000;
 
@@ -62,6 +64,8 @@ pub struct Snapshot {
     pub since_ms: u64,
     /// Why this node has stopped voting for want of disk or store.
     pub fault: Option<String>,
+    /// After a halt: what this node executed differently, once that is found.
+    pub divergence: Option<Divergence>,
     /// Votes that decide.
     pub quorum: usize,
     /// If this node has no vote in this epoch: the last height of the epoch before.
@@ -200,6 +204,7 @@ pub fn answer(snapshot: &Snapshot) -> pb::ExplainResponse {
             .map(|due| pb::NextTimer { what: timer(snapshot, due), in_ms: due.in_ms }),
         summary: summary(snapshot),
         advice: advice(snapshot),
+        divergence: snapshot.divergence.as_ref().map(divergence),
         snapshot: snapshot.fetching.map(|it| pb::SnapshotProgress {
             height: it.height.0,
             chunks: it.chunks,
@@ -207,6 +212,22 @@ pub fn answer(snapshot: &Snapshot) -> pb::ExplainResponse {
             bytes: it.bytes,
             eta_ms: it.eta_ms,
         }),
+    }
+}
+
+fn divergence(it: &Divergence) -> pb::Divergence {
+    let transaction = |it: &Differing| pb::DifferingTransaction {
+        index: it.index,
+        tx_id: raw(it.id.0),
+        here: it.here.clone(),
+        there: it.there.clone(),
+    };
+    pb::Divergence {
+        height: it.height.0,
+        transaction: it.transaction.as_ref().map(transaction),
+        key: it.key.clone().unwrap_or_default(),
+        altered_key: it.altered.clone().unwrap_or_default(),
+        text: it.text.clone(),
     }
 }
 
@@ -281,7 +302,8 @@ fn place(snapshot: &Snapshot) -> String {
         }
         Stage::Halted => {
             let why = it.halted.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("voting has stopped at height {height}: {why}")
+            let first = snapshot.divergence.as_ref().map(|it| format!("; {}", it.text)).unwrap_or_default();
+            format!("voting has stopped at height {height}: {why}{first}")
         }
     }
 }
@@ -432,15 +454,15 @@ fn without_a_vote(snapshot: &Snapshot, after: Height) -> String {
 /// The answer as `epione node explain --json` has it, in the order in which it is read.
 #[must_use]
 pub fn fields(answer: &pb::ExplainResponse) -> Vec<(&'static str, Value)> {
-    let hospital = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let bare = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_owned();
     let missing = answer.missing.iter().map(|it| {
         let why = bare(it.why().as_str_name(), "ABSENCE_");
-        json!({ "validator": it.validator, "organisation": hospital(&it.org_id), "why": why })
+        json!({ "validator": it.validator, "organisation": hex(&it.org_id), "why": why })
     });
-    let behind = answer.behind.iter().map(|it| {
-        json!({ "validator": it.validator, "organisation": hospital(&it.org_id), "heights": it.heights })
-    });
+    let behind = answer.behind.iter().map(
+        |it| json!({ "validator": it.validator, "organisation": hex(&it.org_id), "heights": it.heights }),
+    );
     let votes = answer.votes.as_ref().map(|it| json!({ "had": it.had, "needed": it.needed }));
     let cause = answer.cause.as_ref().map(|it| {
         json!({ "left_view": it.left_view, "reason": it.reason, "given_up": it.given_up, "text": it.text })
@@ -450,6 +472,14 @@ pub fn fields(answer: &pb::ExplainResponse) -> Vec<(&'static str, Value)> {
         json!({ "height": it.height, "chunks": it.chunks, "here": it.here, "bytes": it.bytes, "eta_ms": it.eta_ms })
     });
     let timer = answer.next_timer.as_ref().map(|it| json!({ "what": it.what, "in_ms": it.in_ms }));
+    let divergence = answer.divergence.as_ref().map(|it| {
+        let transaction = it.transaction.as_ref().map(|it| {
+            json!({ "index": it.index, "id": hex(&it.tx_id), "here": it.here, "there": it.there })
+        });
+        let name = |key: &str| Some(key.to_owned()).filter(|key| !key.is_empty());
+        let (key, altered) = (name(&it.key), name(&it.altered_key));
+        json!({ "height": it.height, "transaction": transaction, "key": key, "altered_key": altered, "text": it.text })
+    });
     vec![
         ("summary", answer.summary.clone().into()),
         ("advice", answer.advice.clone().into()),
@@ -467,6 +497,7 @@ pub fn fields(answer: &pb::ExplainResponse) -> Vec<(&'static str, Value)> {
         ("cause", cause.into()),
         ("views_left", left.collect::<Vec<_>>().into()),
         ("next_timer", timer.into()),
+        ("divergence", divergence.into()),
         ("snapshot", snapshot.into()),
     ]
 }

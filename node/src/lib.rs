@@ -8,6 +8,7 @@
 
 pub mod conduct;
 pub mod config;
+pub mod divergence;
 pub mod driver;
 pub mod executor;
 pub mod explain;

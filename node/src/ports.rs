@@ -14,6 +14,7 @@ use epione_types::{
     ValidatorIndex, ValidatorSet,
 };
 
+use crate::divergence::{Compared, Execution, Wanted};
 use crate::mempool::{Account, Client, Full};
 use crate::network::Class;
 use crate::snapshots::{SnapshotAnswer, SnapshotJob};
@@ -137,6 +138,22 @@ pub enum Job {
     },
     /// Snapshots.
     Snapshot(SnapshotJob),
+    /// Read what was executed at a height, for a peer that executed something else.
+    ReadExecution {
+        /// Who asks.
+        peer: ValidatorIndex,
+        /// The height.
+        height: Height,
+    },
+    /// Hold what a peer executed against what this node did.
+    Compare {
+        /// Whose it is.
+        peer: ValidatorIndex,
+        /// What was asked for.
+        wanted: Wanted,
+        /// What came.
+        execution: Box<Execution>,
+    },
 }
 
 impl Job {
@@ -148,6 +165,7 @@ impl Job {
             Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
             Self::ReadBlocks { .. } | Self::ReadBatch { .. } | Self::ReadEnd { .. } => Lane::Serve,
             Self::Snapshot(_) => Lane::Snapshot,
+            Self::ReadExecution { .. } | Self::Compare { .. } => Lane::Serve,
         }
     }
 }
@@ -197,6 +215,13 @@ pub enum Answer {
     },
     /// Of [`Job::Snapshot`].
     Snapshot(SnapshotAnswer),
+    /// Of [`Job::Compare`].
+    Compared {
+        /// Whose it was.
+        peer: ValidatorIndex,
+        /// What came of it; nothing if this node's store could not be read.
+        compared: Option<Compared>,
+    },
     /// The job failed for want of disk or store: stop voting.
     Failed(String),
 }

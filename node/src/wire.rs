@@ -10,6 +10,7 @@ use epione_types::codec::{self, CodecError};
 use epione_types::{Hash, Height, SignedTx};
 use serde::{Deserialize, Serialize};
 
+use crate::divergence::Execution;
 use crate::network::Class;
 
 /// Bytes of transactions that are gathered into one frame.
@@ -67,6 +68,13 @@ pub enum Frame {
         /// Packed; none if the snapshot is not here any more.
         bytes: Option<Bytes>,
     },
+    /// "Send me what you executed at this height: I executed something else."
+    FetchExecution {
+        /// The height.
+        height: Height,
+    },
+    /// The answer.
+    Execution(Box<Execution>),
 }
 
 impl Frame {
@@ -93,6 +101,7 @@ impl Frame {
             Self::FetchBlocks { .. } | Self::Blocks(_) => Class::Sync,
             Self::FetchSnapshot { .. } | Self::Snapshot(_) => Class::Sync,
             Self::FetchChunk { .. } | Self::Chunk { .. } => Class::Sync,
+            Self::FetchExecution { .. } | Self::Execution(_) => Class::Sync,
             Self::Message(_) => Class::Consensus,
         }
     }

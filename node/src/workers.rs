@@ -2,7 +2,7 @@
 //!
 //! * [`VerifyLane`]: signatures, in big batches; clients' transactions made durable.
 //! * [`WriteLane`]: the one writer of the chain; tells the [`Feed`] what it stored.
-//! * [`ServeLane`]: blocks and batches for peers that fell behind, in bounded answers.
+//! * [`ServeLane`]: blocks and batches for peers that fell behind, in bounded answers; what was executed here and elsewhere.
 //!
 //! Tested by `tests/cluster.rs`.
 
@@ -16,6 +16,7 @@ use epione_ledger::disk::Disk;
 use epione_types::{Certificate, Domain, Epoch, Hash, Height, Params, TxId, Verifier, codec};
 use tracing::warn;
 
+use crate::divergence;
 use crate::executor::{ChainState, Executor};
 use crate::feed::{Block, Feed};
 use crate::handle::may_be_below;
@@ -92,6 +93,8 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. }
             | Job::ReadEnd { .. }
+            | Job::ReadExecution { .. }
+            | Job::Compare { .. }
             | Job::Snapshot(_) => None,
         }
     }
@@ -217,6 +220,8 @@ impl WriteLane {
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. }
             | Job::ReadEnd { .. }
+            | Job::ReadExecution { .. }
+            | Job::Compare { .. }
             | Job::Snapshot(_) => Ok(None),
         };
         answer.unwrap_or_else(|why| Some(Answer::Failed(why)))
@@ -257,6 +262,15 @@ impl ServeLane {
             }
             Job::ReadEnd { peer, epoch } => {
                 (peer, self.end(epoch).map(|end| end.map(|one| Frame::Message(Message::Certificate(one)))))
+            }
+            Job::ReadExecution { peer, height } => {
+                let read = divergence::read(&self.chain, height);
+                (peer, read.map(|found| found.map(|found| Frame::Execution(Box::new(found)))))
+            }
+            Job::Compare { peer, wanted, execution } => {
+                let compared = divergence::compare(&self.chain, wanted, &execution);
+                let unread = |error: &ChainError| warn!(%error, "what differs cannot be compared");
+                return Some(Answer::Compared { peer, compared: compared.inspect_err(unread).ok() });
             }
             Job::Check(_)
             | Job::Validate { .. }

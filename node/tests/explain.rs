@@ -11,9 +11,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use epione_consensus::{Action, Ballot, Cause, Change, Due, Explanation, Foreign, Halt, Kind, Place, Stage};
+use epione_node::divergence::{Differing, Divergence};
 use epione_node::explain::{Peer, Snapshot, answer, fields};
 use epione_types::id::OrgId;
-use epione_types::{Epoch, Hash, Height, ValidatorIndex, View, quorum};
+use epione_types::{Epoch, Hash, Height, TxId, ValidatorIndex, View, quorum};
 use serde_json::{Value, json};
 use support::{Cluster, SECOND, id16};
 
@@ -52,6 +53,7 @@ fn idle(n: u16) -> Snapshot {
         },
         since_ms: 61_230,
         fault: None,
+        divergence: None,
         quorum: quorum::quorum(n.into()),
         follows_from: None,
         peers: (0..me).map(peer).collect(),
@@ -231,6 +233,24 @@ fn situations() -> Vec<(&'static str, Snapshot)> {
             "halted: another header",
             idle(4).halted(Halt::Diverged { height: Height(12), mine: hash(1), theirs: hash(2) }),
         ),
+        ("halted: another header, and a peer has told why", {
+            let mut it =
+                idle(4).halted(Halt::Diverged { height: Height(12), mine: hash(1), theirs: hash(2) });
+            it.divergence = Some(Divergence {
+                height: Height(12),
+                transaction: Some(Differing {
+                    index: 3,
+                    id: TxId([0xab; 32]),
+                    here: "OK".to_owned(),
+                    there: "PATIENT_UNKNOWN".to_owned(),
+                }),
+                key: Some("pat/0101".to_owned()),
+                altered: None,
+                text: "at height 12 transaction 3 (abab) differs: here OK, at the quorum PATIENT_UNKNOWN; one key differs: pat/0101 (written here)".to_owned(),
+                complete: true,
+            });
+            it
+        }),
         (
             "halted: two quorums",
             idle(4).halted(Halt::Conflict { height: Height(12), mine: hash(1), theirs: hash(2) }),

@@ -13,16 +13,20 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use epione_consensus::{BlocksAnswer, CommitCertificate, FetchedBlock, Kind, Message, Payload, Vote};
+use epione_ledger::snapshot::SnapshotId;
+use epione_node::divergence::Execution;
 use epione_node::mempool::Client;
 use epione_node::network::Class;
 use epione_node::pool_log::{RECORD_BYTES_MAX, RECORD_VERSION, Record};
 use epione_node::wire::Frame;
 use epione_types::block::HEADER_VERSION;
+use epione_types::codes::Refusal;
 use epione_types::id::OrgId;
+use epione_types::receipt::RECEIPT_VERSION;
 use epione_types::tx::{MAX_BODY_BYTES, MAX_SIGNATURES, TxSignature};
 use epione_types::{
-    Batch, BlockHeader, Certificate, ChainId, Epoch, Hash, Height, SignatureSet, SignedTx, Signer as _,
-    TimestampMs, ValidatorIndex, View,
+    Batch, BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Receipt, SignatureSet, SignedTx,
+    Signer as _, TimestampMs, ValidatorIndex, View,
 };
 use support::key;
 
@@ -102,7 +106,21 @@ fn frames() -> Vec<(&'static str, Frame)> {
         digest: payload().digest(),
         commits: signatures(),
     };
+    let id = SnapshotId(Hash([6; 32]));
     let batch = payload().bytes().clone();
+    let execution = |changes| {
+        let receipt = Receipt {
+            version: RECEIPT_VERSION,
+            tx_id: tx().id(),
+            height: Height(7),
+            index: 0,
+            outcome: Outcome::Refused(Refusal::Duplicate),
+            events: Vec::new(),
+        };
+        Frame::Execution(Box::new(Execution { header: header.clone(), receipts: vec![receipt], changes }))
+    };
+    let executions = [execution(None), execution(Some(Bytes::from_static(b"changes")))];
+    let [forgotten, execution] = executions;
     let blocks = vec![FetchedBlock { header, batch: batch.clone() }];
     vec![
         ("Message(Vote)", Frame::Message(Message::Vote(vote(Kind::Prepare)))),
@@ -119,6 +137,15 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("FetchBatch", Frame::FetchBatch { height: Height(7), digest: payload().digest() }),
         ("FetchBlocks", Frame::FetchBlocks { from: Height(7), to: Height(u64::MAX) }),
         ("Blocks", Frame::Blocks(BlocksAnswer { blocks, certificate })),
+        ("FetchSnapshot", Frame::FetchSnapshot { above: Height(7) }),
+        ("Snapshot, none", Frame::Snapshot(None)),
+        ("Snapshot", Frame::Snapshot(Some(Bytes::from_static(b"manifest")))),
+        ("FetchChunk", Frame::FetchChunk { id, index: 3 }),
+        ("Chunk, none", Frame::Chunk { id, index: 3, bytes: None }),
+        ("Chunk", Frame::Chunk { id, index: 3, bytes: Some(Bytes::from_static(b"chunk")) }),
+        ("FetchExecution", Frame::FetchExecution { height: Height(7) }),
+        ("Execution, changes forgotten", forgotten),
+        ("Execution", execution),
     ]
 }
 
@@ -130,6 +157,12 @@ const fn kind(frame: &Frame) -> usize {
         Frame::FetchBatch { .. } => 2,
         Frame::FetchBlocks { .. } => 3,
         Frame::Blocks(_) => 4,
+        Frame::FetchSnapshot { .. } => 5,
+        Frame::Snapshot(_) => 6,
+        Frame::FetchChunk { .. } => 7,
+        Frame::Chunk { .. } => 8,
+        Frame::FetchExecution { .. } => 9,
+        Frame::Execution(_) => 10,
     }
 }
 
@@ -146,7 +179,7 @@ fn frames_keep_their_bytes_and_streams() {
     }
     let mut shown: Vec<usize> = frames().iter().map(|(_, frame)| kind(frame)).collect();
     shown.dedup();
-    assert_eq!(shown, [0, 1, 2, 3, 4], "every kind has a golden");
+    assert_eq!(shown, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "every kind has a golden");
     golden.check();
 }
 

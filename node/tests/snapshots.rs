@@ -59,7 +59,9 @@ fn kind(frame: &Frame) -> &'static str {
         | Frame::FetchBatch { .. }
         | Frame::FetchBlocks { .. }
         | Frame::FetchSnapshot { .. }
-        | Frame::FetchChunk { .. } => "other",
+        | Frame::FetchChunk { .. }
+        | Frame::FetchExecution { .. }
+        | Frame::Execution(_) => "other",
     }
 }
 

@@ -44,6 +44,7 @@ impl<P: Ports> Driver<P> {
             Effect::Halt(halt) => {
                 error!(%halt, "voting has stopped; reads are served");
                 self.note(format!("halted: {halt}"));
+                self.on_halt(&halt);
             }
         }
     }
@@ -57,7 +58,9 @@ impl<P: Ports> Driver<P> {
         self.turned_at = self.now;
         self.asked = None;
         let waiting = self.replica.waiting();
-        self.restoring = (waiting.delivered > waiting.executed).then_some(waiting.delivered);
+        let restoring = waiting.halted.is_none() && waiting.delivered > waiting.executed;
+        self.restoring = restoring.then_some(waiting.delivered);
+        self.ask_anew();
         // Who has left still has what those who are behind need, and is behind itself.
         let before = core::mem::take(&mut self.members);
         self.members = config.set.validators.iter().map(|one| one.network_key).collect();
@@ -142,7 +145,7 @@ impl<P: Ports> Driver<P> {
         self.note(text);
     }
 
-    fn note(&mut self, text: String) {
+    pub(super) fn note(&mut self, text: String) {
         self.alarms.push_back(text);
         if self.alarms.len() > ALARMS_KEPT {
             self.alarms.pop_front();
@@ -186,6 +189,7 @@ impl<P: Ports> Driver<P> {
                 }
             }
             Answer::Snapshot(answer) => self.on_snapshot_answer(answer),
+            Answer::Compared { peer, compared } => self.on_compared(peer, compared),
             Answer::Failed(why) => self.fail(why),
         }
     }

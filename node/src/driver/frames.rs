@@ -42,6 +42,8 @@ impl<P: Ports> Driver<P> {
                 self.serve(from, Job::Snapshot(SnapshotJob::ReadChunk { peer: from, id, index }));
             }
             Frame::Chunk { id, index, bytes } => self.on_chunk(from, (id, index), bytes),
+            Frame::FetchExecution { height } => self.serve(from, Job::ReadExecution { peer: from, height }),
+            Frame::Execution(execution) => self.on_execution(from, execution),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | write | evidence | one for each validator and kind, in an epoch | never |
 //! | write | sync | 1 | never: the log is trimmed once at a time |
 //! | serve | read | 2 for each peer | never: refused, and counted |
+//! | serve | compare | 1 | never: one peer is asked at a time |
 //! | snapshot | read | 2 for each peer | never: refused, and counted |
 //! | snapshot | make | 1 step | as a height whose next step is due |
 //! | snapshot | keep | as many as are asked for | never: chunks that were not asked for are refused |
@@ -44,6 +45,8 @@ pub(super) const SERVING_MAX: usize = 2;
 
 /// Steps of making and fetching a snapshot under way, with chunks of one that was given up.
 const SNAPSHOT_STEPS_MAX: usize = 64;
+/// Comparisons with what a peer executed under way.
+const COMPARISONS_MAX: usize = 1;
 
 /// Peers that are linked to at most: all the validators there can be, those that left last, and who follows.
 const PEERS_MAX: usize = 2 * MAX_VALIDATORS + CANDIDATES_MAX;
@@ -56,7 +59,7 @@ pub fn jobs_max(lane: Lane) -> usize {
     match lane {
         Lane::Verify => CHECKS_MAX + VALIDATES_MAX + COMPACTIONS_MAX,
         Lane::Write => blocks.saturating_mul(2).saturating_add(MAX_VALIDATORS * EVIDENCE_KINDS + 1),
-        Lane::Serve => PEERS_MAX * SERVING_MAX,
+        Lane::Serve => PEERS_MAX * SERVING_MAX + COMPARISONS_MAX,
         Lane::Snapshot => PEERS_MAX * SERVING_MAX + super::snapshot::CHUNKS_MAX + SNAPSHOT_STEPS_MAX,
     }
 }
@@ -89,5 +92,17 @@ impl<P: Ports> Driver<P> {
                 self.workers.start(Job::Validate { epoch, payload, params });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serve_lane_holds_two_reads_for_each_peer_and_one_comparison() {
+        // Every validator, those who left with the last epoch, and all who may follow.
+        let peers = MAX_VALIDATORS + MAX_VALIDATORS + CANDIDATES_MAX;
+        assert_eq!(jobs_max(Lane::Serve), 2 * peers + 1);
     }
 }

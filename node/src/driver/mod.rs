@@ -13,6 +13,7 @@
 //! A failed write ends voting at once and for good, while reads and peers are still served; a restart resumes.
 //! Tested by `tests/cluster.rs`, in virtual time.
 
+mod divergence;
 mod door;
 mod effects;
 mod frames;
@@ -223,6 +224,8 @@ pub struct Driver<P: Ports> {
     last_report: u64,
     fault: Option<String>,
     alarms: VecDeque<String>,
+    /// After a halt: what this node executed differently.
+    search: Option<divergence::Search>,
 }
 
 impl<P: Ports> Driver<P> {
@@ -281,6 +284,7 @@ impl<P: Ports> Driver<P> {
             last_report: 0,
             fault: None,
             alarms: VecDeque::new(),
+            search: None,
             settings,
         }
     }
@@ -350,6 +354,7 @@ impl<P: Ports> Driver<P> {
         self.propose(&mut step);
         self.commit(step);
         self.resend();
+        self.seek();
         self.trim_log();
         self.note_place();
         self.report();

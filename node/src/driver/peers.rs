@@ -114,6 +114,7 @@ impl<P: Ports> Driver<P> {
             consensus: self.replica.explain(),
             since_ms: self.now.saturating_sub(self.stands_since),
             fault: self.fault.clone(),
+            divergence: self.search.as_ref().and_then(|search| search.found().cloned()),
             quorum: config.set.quorum(),
             follows_from: (!config.is_member()).then_some(config.begin),
             peers: (0..).zip(&config.set.validators).filter(|(at, _)| *at != config.me.0).map(peer).collect(),

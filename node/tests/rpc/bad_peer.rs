@@ -9,15 +9,18 @@ use epione_client::{TxBuilder, tx};
 use epione_consensus::{BlocksAnswer, Body as _, Kind, Message, Signed, SignedVote, Status, Vote};
 use epione_node::conduct::Offence;
 use epione_node::config::Config;
+use epione_node::divergence::Execution;
 use epione_node::handle::{Level, Outcome as Fate};
 use epione_node::network::{Class, Limits as NetworkLimits, PerClass};
 use epione_node::rpc::Limits;
 use epione_node::wire::Frame;
 use epione_proto::v1 as pb;
 use epione_proto::v1::operator_service_client::OperatorServiceClient;
+use epione_types::block::HEADER_VERSION;
 use epione_types::codes::{Refusal, Role};
 use epione_types::{
-    Certificate, ChainId, Epoch, Height, Outcome, SignatureSet, SignedTx, Signer as _, ValidatorIndex, View,
+    BlockHeader, Certificate, ChainId, Epoch, Height, Outcome, SignatureSet, SignedTx, Signer as _,
+    TimestampMs, ValidatorIndex, View,
 };
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
@@ -164,8 +167,26 @@ fn sync() -> Vec<Row> {
         row("the block before the first", fetch(0, 9), &[(O::RequestEmpty, 1)]),
         row("blocks beyond the end", fetch(u64::MAX, u64::MAX), &[]),
         row("a batch beyond the end", one(&no_batch), &[]),
+        row("an execution beyond the end", one(&Frame::FetchExecution { height: Height(u64::MAX) }), &[]),
+        row("an execution that nobody asked for", one(&execution()), &[(O::ExecutionUnasked, 1)]),
         Row { answered: true, ..whole },
     ]
+}
+
+fn execution() -> Frame {
+    let header = BlockHeader {
+        version: HEADER_VERSION,
+        epoch: Epoch::ZERO,
+        height: Height(9),
+        parent: hash("parent"),
+        timestamp: TimestampMs(1),
+        batch_digest: hash("batch"),
+        txs_root: hash("transactions"),
+        receipts_root: hash("receipts"),
+        state_root: hash("state"),
+        next_epoch_hash: hash("epoch"),
+    };
+    Frame::Execution(Box::new(Execution { header, receipts: Vec::new(), changes: None }))
 }
 
 /// Forwarded transactions; `executed` has a receipt already.

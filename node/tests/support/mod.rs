@@ -523,6 +523,16 @@ impl Cluster {
         self.world.isolated.borrow_mut().fill(false);
         self.connect();
     }
+    /// A node's store holds another value of the state, which nobody wrote there.
+    pub fn alter_state(&mut self, node: usize, key: &[u8], value: Vec<u8>) {
+        let mut batch = epione_ledger::store::Batch::new();
+        batch.put([b"S", key].concat(), value);
+        epione_ledger::store::Store::apply(&self.machines[node].store, batch).unwrap();
+    }
+    /// A value of a node's state.
+    pub fn state(&self, node: usize, key: &[u8]) -> Option<Vec<u8>> {
+        self.nodes[node].chain.state(key).unwrap()
+    }
     /// From now on nobody hears of transactions by this node's forwards.
     pub fn lose_forwards_of(&mut self, node: usize) {
         self.world.mute.set(Some(node));

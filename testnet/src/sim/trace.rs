@@ -126,6 +126,8 @@ pub fn describe(bytes: &[u8]) -> String {
         Ok(Frame::Blocks(answer)) => {
             format!("Blocks {} up to h{}", answer.blocks.len(), answer.certificate.height)
         }
+        Ok(Frame::FetchExecution { height }) => format!("FetchExecution h{height}"),
+        Ok(Frame::Execution(it)) => format!("Execution h{} {}", it.header.height, short(&it.header.hash())),
         Err(_) => format!("{} bytes that mean nothing", bytes.len()),
     }
 }

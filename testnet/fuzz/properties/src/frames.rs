@@ -3,11 +3,16 @@
 //!
 //! An input is a frame, or says which message of four honest validators is damaged and how.
 
+use std::sync::{Arc, LazyLock};
+
 use epione_consensus::Message;
+use epione_ledger::chain::{Chain, NewBlock, Origin};
 use epione_ledger::snapshot::{Chunk, Manifest, SNAPSHOT_VERSION, SnapshotId, unpack};
+use epione_ledger::store::MemoryStore;
+use epione_node::divergence::{self, Compared, Execution, Wanted};
 use epione_node::validate;
 use epione_node::wire::Frame;
-use epione_types::Hash;
+use epione_types::{ChainId, Epoch, Hash, Height, TimestampMs};
 
 use crate::choices::Choices;
 use crate::lived::LIVED;
@@ -39,14 +44,52 @@ fn frame(bytes: &[u8]) -> Outcome {
             Outcome::accepted(parsed.count() > 0)
         }
         Frame::Blocks(answer) => blocks::answer(answer),
+        Frame::Execution(execution) => executed(&execution),
         Frame::FetchBatch { .. }
         | Frame::FetchBlocks { .. }
+        | Frame::FetchExecution { .. }
         | Frame::FetchSnapshot { .. }
         | Frame::FetchChunk { .. }
         | Frame::Snapshot(None)
         | Frame::Chunk { bytes: None, .. } => Outcome::Accepted,
         Frame::Snapshot(Some(manifest)) => snapshot(&manifest),
         Frame::Chunk { index, bytes: Some(bytes), .. } => chunk(index, &bytes),
+    }
+}
+
+/// A ledger of one block that writes this, on a state that all such ledgers have.
+fn ledger(value: u8) -> Chain {
+    let writes = |keys: &[u8], value| keys.iter().map(|key| (vec![*key], Some(vec![value]))).collect();
+    let origin = Origin {
+        chain: ChainId([1; 32]),
+        timestamp: TimestampMs(1),
+        writes: writes(&(0..100).collect::<Vec<u8>>(), 0),
+    };
+    let chain = Chain::open(Arc::new(MemoryStore::new()), &origin).expect("a new ledger");
+    let block = NewBlock {
+        height: Height(1),
+        parent: chain.head().hash,
+        epoch: Epoch::ZERO,
+        timestamp: TimestampMs(2),
+        batch_digest: Hash::ZERO,
+        batch: vec![0; 4].into(),
+        receipts: Vec::new(),
+        writes: writes(&[1, 2, 200], value),
+        next_epoch_hash: Hash::ZERO,
+        epoch_begins: None,
+        log_position: 0,
+    };
+    chain.append(&block).expect("it is the next");
+    chain
+}
+
+/// What a quorum sealed, and whoever answers says that it is this, is compared with what this node executed.
+fn executed(execution: &Execution) -> Outcome {
+    static HERE: LazyLock<Chain> = LazyLock::new(|| ledger(1));
+    let wanted = Wanted { height: Height(1), header: execution.header.hash(), quorum: true };
+    match divergence::compare(&HERE, wanted, execution).expect("a store in memory") {
+        Compared::Wrong(_) => Outcome::Refused,
+        Compared::Below(_) | Compared::Found(_) => Outcome::Accepted,
     }
 }
 
@@ -106,6 +149,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         };
         seeds.push(whole(Frame::Snapshot(Some(manifest.encode().into()))));
     }
+    seeds.push(whole(Frame::FetchExecution { height }));
+    let execution = divergence::read(&ledger(2), height).ok().flatten();
+    seeds.extend(execution.map(|execution| whole(Frame::Execution(Box::new(execution)))));
     seeds.extend(LIVED.answer(height, height).map(|answer| whole(Frame::Blocks(answer))));
     let tx = epione_types::SignedTx { body: vec![1, 2, 3].into(), signatures: Vec::new() };
     seeds.push(whole(Frame::Transactions(vec![tx])));
