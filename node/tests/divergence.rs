@@ -291,32 +291,36 @@ fn one_that_executes_again_and_otherwise_hears_its_peers_and_says_what() {
 
 #[test]
 fn nobody_is_blamed_for_not_having_what_one_node_alone_sealed() {
-    let mut cluster = planted();
-    cluster.tamper(
-        &[],
-        Box::new(|_, to, frame| {
+    for wrong_again in [false, true] {
+        let mut cluster = planted();
+        let value = cluster.state(ODD, &patient_key(0)).unwrap();
+        let hears_no_seal = |_, to, frame: Frame| {
             let certifies = matches!(&frame, Frame::Message(Message::Certificate(_)));
             (to != ODD || !(is_seal(&frame) || certifies)).then_some(frame)
-        }),
-    );
-    let ids = register(&mut cluster);
-    cluster.run_until(5 * SECOND, |cluster| cluster.has(ODD, &ids));
-    cluster.run(SECOND / 10); // sealed, too
-    let height = cluster.receipt(ODD, &ids[1]).unwrap().height;
-    assert!(!is_halted(&cluster));
-    // It loses its store, and with it the patient that nobody registered: executed again it is right, and was wrong.
-    cluster.store(ODD).crash(|_| 0);
-    cluster.restart(ODD);
-    cluster.run_until(5 * SECOND, is_found);
-    let summary = cluster.explain(ODD)["summary"].as_str().unwrap().to_owned();
-    assert!(summary.contains(&format!("executing height {height} again gave header ")), "{summary}");
-    assert!(
-        summary.contains(&format!(
+        };
+        cluster.tamper(&[], Box::new(hears_no_seal));
+        let ids = register(&mut cluster);
+        cluster.run_until(5 * SECOND, |cluster| cluster.has(ODD, &ids));
+        cluster.run(SECOND / 10); // sealed, too
+        let height = cluster.receipt(ODD, &ids[1]).unwrap().height;
+        assert!(!is_halted(&cluster));
+        // It loses its store, and with it the patient that nobody registered: executed again it is right, and was wrong. Or it
+        // is wrong in another way.
+        cluster.store(ODD).crash(|_| 0);
+        if wrong_again {
+            cluster.alter_state(ODD, &patient_key(6), value);
+        }
+        cluster.restart(ODD);
+        cluster.run_until(5 * SECOND, is_halted);
+        cluster.run(SECOND);
+        let summary = cluster.explain(ODD)["summary"].as_str().unwrap().to_owned();
+        assert!(summary.contains(&format!("executing height {height} again gave header ")), "{summary}");
+        let told = format!(
             "; a peer has the block {height} that this node has now: only what it sealed before differs, for "
-        )),
-        "{summary}"
-    );
-    assert_eq!([0, 1, 2].map(|peer| cluster.offences(ODD, peer, Offence::ExecutionInvalid)), [0; 3]);
+        );
+        assert_eq!((summary.contains(&told), is_found(&cluster)), (!wrong_again, !wrong_again), "{summary}");
+        assert_eq!([0, 1, 2].map(|peer| cluster.offences(ODD, peer, Offence::ExecutionInvalid)), [0; 3]);
+    }
 }
 
 #[test]
