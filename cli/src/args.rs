@@ -86,6 +86,15 @@ pub(crate) enum Command {
   epione help ledger verify"
     )]
     Ledger(Ledger),
+    /// Keep the state of a ledger elsewhere, and bring it back.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  epione backup create --config .epione-testnet/node0/node.toml --to node0.backup
+  epione backup verify node0.backup --genesis .epione-testnet/genesis.json
+  epione backup restore node0.backup --config .epione-testnet/node0/node.toml"
+    )]
+    Backup(Backup),
     /// Signing keys.
     #[command(
         subcommand,
@@ -458,6 +467,47 @@ pub(crate) enum Ledger {
         /// The genesis (JSON).
         #[arg(long)]
         genesis: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Write a backup: of the ledger's head if the node is stopped, else the newest snapshot that it made.
+    ///
+    /// A backup holds the state and the proof that it is the network's. It holds no keys and no consensus log: a voting key
+    /// is never backed up.
+    #[command(after_help = "Example:
+  epione backup create --config node.toml --to node0.backup")]
+    Create {
+        /// The node's configuration (TOML).
+        #[arg(long)]
+        config: PathBuf,
+        /// The file to write. Never overwritten.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Check a backup against the genesis alone.
+    #[command(after_help = "Example:
+  epione backup verify node0.backup --genesis genesis.json")]
+    Verify {
+        /// The backup.
+        file: PathBuf,
+        /// The genesis (JSON).
+        #[arg(long)]
+        genesis: PathBuf,
+    },
+    /// Give a stopped node the ledger of a backup, if its own is not as far.
+    ///
+    /// It is installed when the node starts; what came after it is fetched from the others. A validator whose consensus log is
+    /// lost as well refuses to vote under its old key: make a new one and rejoin with it.
+    #[command(after_help = "Example:
+  epione backup restore node0.backup --config node.toml")]
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// The node's configuration (TOML).
+        #[arg(long)]
+        config: PathBuf,
     },
 }
 

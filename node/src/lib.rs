@@ -6,6 +6,7 @@
 //!  workers ────────┘        replica          └─▶ workers: verify · execute and store · read for peers ─▶ feed
 //! ```
 
+pub mod backup;
 pub mod conduct;
 pub mod config;
 pub mod divergence;

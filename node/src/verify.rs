@@ -5,6 +5,9 @@
 //!  stored certificate ─▶ a quorum's signatures on that header?          at the end: state = stored state, key by key?
 //! ```
 //!
+//! A ledger that begins with a snapshot is verified from that one on: its manifest from genesis, its chunks against that, and
+//! every block after it as above.
+//!
 //! It stops at the first height that differs and says what differs there. The fresh ledger is in memory: about as
 //! much as the ledger itself. Tested by `tests/verify.rs`.
 
@@ -12,6 +15,8 @@ use std::sync::Arc;
 
 use epione_consensus::Payload;
 use epione_ledger::chain::{Chain, ChainError};
+use epione_ledger::disk::Disk;
+use epione_ledger::snapshot::{InstallError, Shelf, ShelfError, fill};
 use epione_ledger::store::{MemoryStore, Store, StoreError};
 use epione_types::sign::Zip215;
 use epione_types::{BlockHeader, Genesis, Height};
@@ -27,6 +32,8 @@ const PAGE: usize = 4_096;
 /// What a full check saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// The height of the snapshot that it begins with; 0 if it begins with the genesis.
+    pub from: Height,
     /// Highest height that was checked and found right.
     pub height: Height,
     /// Highest height that a quorum vouches for.
@@ -65,18 +72,29 @@ pub enum VerifyError {
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The shelf, or the snapshot on it, cannot be used.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The snapshot that the ledger begins with is not here.
+    #[error(
+        "the ledger begins with a snapshot of height {0}, which is not in the folder of snapshots beside it: without it \
+         its blocks cannot be executed again; let the node fetch its ledger anew"
+    )]
+    NoBase(Height),
 }
 
-/// Checks the ledger in `store` from `genesis` on. `progress` hears of every height that is right, and of the last one.
+/// Checks the ledger in `store`, and the snapshot on `shelf` that it may begin with, from `genesis` on. `progress` hears of every height that is right, and of the last one.
 ///
 /// # Errors
 /// [`VerifyError`]: nothing can be said. Damage is not an error but a [`Report`].
-pub fn verify(
+pub fn verify<D: Disk>(
     store: Arc<dyn Store>,
+    shelf: &mut Shelf<D>,
     genesis: &Genesis,
     mut progress: impl FnMut(Height, Height),
 ) -> Result<Report, VerifyError> {
     let mut report = Report {
+        from: Height::ZERO,
         height: Height::ZERO,
         certified: Height::ZERO,
         certificates: 0,
@@ -93,7 +111,20 @@ pub fn verify(
         }
         Err(error) => return Err(error.into()),
     };
-    let fresh = Arc::new(Chain::open(Arc::new(MemoryStore::new()), &origin)?);
+    let begun: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    if stored.base() > Height::ZERO {
+        let base = stored.base();
+        if let Err(fault) = begin(&*begun, base, shelf, genesis) {
+            let what = match fault {
+                Fault::Damage(what) => what,
+                Fault::Fails(error) => return Err(error),
+            };
+            report.damage = Some(Damage { height: base, what });
+            return Ok(report);
+        }
+        (report.from, report.height, report.certified) = (base, base, base);
+    }
+    let fresh = Arc::new(Chain::open(begun, &origin)?);
     let check = Check { stored: &stored, executor: Executor::new(fresh) };
     let tip = stored.head().height;
     while report.height < tip {
@@ -134,6 +165,25 @@ impl<E: Into<VerifyError>> From<E> for Fault {
 
 fn damage<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Damage(what.into()))
+}
+
+/// What the ledger begins with, in a store of its own.
+fn begin<D: Disk>(
+    store: &dyn Store,
+    base: Height,
+    shelf: &mut Shelf<D>,
+    genesis: &Genesis,
+) -> Result<(), Fault> {
+    let manifest = shelf.base().filter(|manifest| manifest.header.height == base).cloned();
+    let manifest = manifest.ok_or(VerifyError::NoBase(base))?;
+    if let Err(error) = manifest.verify(genesis.chain_id(), &genesis.validators, &Zip215) {
+        return damage(error.to_string());
+    }
+    let id = manifest.id();
+    match fill(store, &manifest, &origin(genesis), |index| shelf.read_chunk(id, index).map(|(_, it)| it)) {
+        Err(InstallError::Shelf(damaged @ ShelfError::Damaged { .. })) => damage(damaged.to_string()),
+        filled => Ok(filled?),
+    }
 }
 
 struct Check<'a> {
@@ -177,7 +227,10 @@ impl Check<'_> {
             return damage("the stored receipts are not those of the execution");
         }
         for id in &written.ids {
-            if self.stored.locate(*id)? != self.executor.chain().locate(*id)? {
+            // One that occurred before the snapshot as well may be indexed there.
+            let stored = self.stored.locate(*id)?.filter(|located| located.height > report.from);
+            let right = self.executor.chain().locate(*id)?;
+            if stored != right && (stored.is_some() || report.from == Height::ZERO) {
                 return damage(format!("the index of transaction {id} is wrong"));
             }
         }

@@ -5,6 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
+use epione_ledger::disk::MemoryDisk;
+use epione_ledger::snapshot::Shelf;
 use epione_ledger::store::{Batch, MemoryStore, Store, prefix_end};
 use epione_node::verify::{Report, verify};
 use epione_types::{Height, codec};
@@ -22,8 +24,12 @@ fn ledger() -> (MemoryStore, epione_types::Genesis) {
     (cluster.store(0), cluster.genesis().clone())
 }
 
+fn shelf() -> Shelf<MemoryDisk> {
+    Shelf::open(MemoryDisk::new()).unwrap()
+}
+
 fn check(store: &MemoryStore, genesis: &epione_types::Genesis) -> Report {
-    verify(Arc::new(store.clone()), genesis, |_, _| {}).unwrap()
+    verify(Arc::new(store.clone()), &mut shelf(), genesis, |_, _| {}).unwrap()
 }
 
 fn rows(store: &MemoryStore, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -40,7 +46,8 @@ fn put(store: &MemoryStore, key: &[u8], value: &[u8]) {
 fn a_sound_ledger_is_executed_again_to_its_tip() {
     let (store, genesis) = ledger();
     let mut seen = Vec::new();
-    let report = verify(Arc::new(store), &genesis, |height, tip| seen.push((height, tip))).unwrap();
+    let report =
+        verify(Arc::new(store), &mut shelf(), &genesis, |height, tip| seen.push((height, tip))).unwrap();
     assert_eq!(report.damage, None);
     assert_eq!(report.transactions, 10);
     assert!(report.height >= Height(10) && report.certified == report.height && report.state_keys > 10);
@@ -89,5 +96,54 @@ fn every_kind_of_damage_is_found_at_its_height() {
 fn another_genesis_is_refused() {
     let (store, mut genesis) = ledger();
     genesis.timestamp = genesis.timestamp.next();
-    assert!(verify(Arc::new(store), &genesis, |_, _| {}).is_err());
+    assert!(verify(Arc::new(store), &mut shelf(), &genesis, |_, _| {}).is_err());
+}
+
+/// A snapshot in the place of the first blocks: its node's store and shelf.
+fn begun_by_a_snapshot() -> (Cluster, MemoryStore, MemoryDisk) {
+    let mut cluster = Cluster::with_snapshots(4, 8, 8);
+    cluster.run(SECOND);
+    cluster.cut(3);
+    for number in 0..24 {
+        let tx = cluster.patient(number);
+        let id = cluster.submit(1, tx);
+        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+    }
+    cluster.run(2 * SECOND);
+    cluster.bring_back(3);
+    cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
+    for number in 100..104 {
+        let tx = cluster.patient(number);
+        let id = cluster.submit(1, tx);
+        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+    }
+    cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
+    assert!(cluster.base(3) >= 8);
+    let (store, shelf) = (cluster.store(3), cluster.shelf(3));
+    (cluster, store, shelf)
+}
+
+#[test]
+fn a_ledger_that_begins_with_a_snapshot_is_verified_from_it_on() {
+    let (cluster, store, disk) = begun_by_a_snapshot();
+    let genesis = cluster.genesis();
+    let check = |store: &MemoryStore, disk: &MemoryDisk| {
+        verify(Arc::new(store.clone()), &mut Shelf::open(disk.clone()).unwrap(), genesis, |_, _| {})
+    };
+    let report = check(&store, &disk).unwrap();
+    assert_eq!((report.damage, report.from.0), (None, cluster.base(3)));
+    assert_eq!(report.height, cluster.node(3).head().height);
+    assert!(report.transactions >= 4 && report.state_keys > 20, "{report:?}");
+    // Without the snapshot nothing can be said, and a damaged one is damage.
+    let error = check(&store, &MemoryDisk::new()).unwrap_err();
+    assert!(error.to_string().contains("begins with a snapshot of height"), "{error}");
+    let chunks = format!("{:020}.chunks", report.from.0);
+    disk.damage(&chunks, |bytes| bytes[20] ^= 1);
+    let damage = check(&store, &disk).unwrap().damage.unwrap();
+    assert!(damage.height == report.from && damage.what.contains("chunk 0"), "{damage}");
+    disk.damage(&chunks, |bytes| bytes[20] ^= 1);
+    // A value of the state that no block wrote.
+    let (key, _) = rows(&store, b"S").into_iter().next_back().unwrap();
+    put(&store, &key, b"another");
+    assert!(check(&store, &disk).unwrap().damage.unwrap().what.contains("the state differs first"));
 }

@@ -1,6 +1,7 @@
 //! One module per noun of the command line.
 
 mod access;
+mod backup;
 mod block;
 mod care;
 mod consent;
@@ -46,6 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<Shown, CliError> {
         Command::Testnet(command) => testnet::run(command, json).await,
         Command::Node(command) => node::run(command).await,
         Command::Ledger(command) => ledger::run(command),
+        Command::Backup(command) => backup::run(command),
         Command::Keys(command) => keys::run(command).await,
         Command::Org(command) => identity::org(command).await,
         Command::Practitioner(command) => identity::practitioner(command).await,

@@ -289,7 +289,10 @@ impl<D: Disk> Shelf<D> {
             if matches!(kind, Kind::Whole | Kind::Base)
                 && let Some(kept) = shelf.load(kind, height)?.filter(|kept| kept.missing().next().is_none())
             {
-                shelf.whole.push(kept);
+                match kind {
+                    Kind::Base => shelf.base = Some(kept),
+                    Kind::Whole | Kind::Chunks | Kind::Partial | Kind::Install => shelf.whole.push(kept),
+                }
             }
         }
         shelf.whole.sort_by_key(|kept| kept.manifest.header.height);

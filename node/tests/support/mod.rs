@@ -806,6 +806,9 @@ impl Cluster {
         &self.genesis
     }
     /// A node's store: shared with the node.
+    pub fn shelf(&self, node: usize) -> MemoryDisk {
+        self.machines[node].shelf.clone()
+    }
     pub fn store(&self, node: usize) -> MemoryStore {
         self.machines[node].store.clone()
     }
