@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use epione_ledger::disk::FileDisk;
+use epione_ledger::snapshot::Shelf;
 use epione_ledger::store::SledStore;
 use epione_node::config::{Config, Grpc, LogFormat};
 use epione_node::driver::Settings;
@@ -269,7 +271,8 @@ async fn r21_nodes_join_leave_and_take_the_place_of_another_and_all_follows_from
     })
     .await;
     let store = Arc::new(store.unwrap());
-    let report = epione_node::verify::verify(store, &genesis, |_, _| {}).unwrap();
+    let mut shelf = Shelf::look(FileDisk::look(&network.data("hospital0c").join("snapshots"))).unwrap();
+    let report = epione_node::verify::verify(store, &mut shelf, &genesis, |_, _| {}).unwrap();
     assert_eq!(report.damage, None);
     assert!(report.certified >= height);
 }

@@ -86,6 +86,14 @@ fn watch(
     sent
 }
 
+/// One bit in the middle is another.
+fn spoilt(bytes: &Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes.into()
+}
+
 fn total(sent: &Sent, kind: &str) -> usize {
     sent.borrow().iter().filter(|((_, what), _)| *what == kind).map(|(_, count)| count).sum()
 }
@@ -120,14 +128,13 @@ fn who_is_a_little_behind_fetches_blocks() {
 #[test]
 fn a_damaged_chunk_is_refused_its_sender_noted_and_it_is_fetched_elsewhere() {
     let (mut cluster, _) = away(3 * EVERY);
-    let sent = watch(&mut cluster, &[0, 1], |from, frame| match frame {
-        Frame::Chunk { id, index, bytes: Some(bytes) } if from < 2 => {
-            let mut bytes = bytes.to_vec();
-            let at = bytes.len() / 2;
-            bytes[at] ^= 1;
-            Some(Frame::Chunk { id, index, bytes: Some(bytes.into()) })
+    let sent = watch(&mut cluster, &[0, 1], |from, mut frame| {
+        if let Frame::Chunk { bytes: Some(bytes), .. } = &mut frame
+            && from < 2
+        {
+            *bytes = spoilt(bytes);
         }
-        frame => Some(frame),
+        Some(frame)
     });
     comes_back(&mut cluster, 60 * SECOND);
     assert_eq!(cluster.restarts, [3]);
@@ -140,15 +147,13 @@ fn a_damaged_chunk_is_refused_its_sender_noted_and_it_is_fetched_elsewhere() {
 #[test]
 fn a_manifest_that_does_not_verify_is_refused_and_another_peer_is_asked() {
     let (mut cluster, _) = away(3 * EVERY);
-    // Of the four bytes before the middle one is in a hash, whatever else there is.
-    let sent = watch(&mut cluster, &[0], |from, frame| match frame {
-        Frame::Snapshot(Some(bytes)) if from == 0 => {
-            let mut bytes = bytes.to_vec();
-            let at = bytes.len() / 2;
-            bytes[at] ^= 1;
-            Some(Frame::Snapshot(Some(bytes.into())))
+    let sent = watch(&mut cluster, &[0], |from, mut frame| {
+        if let Frame::Snapshot(Some(bytes)) = &mut frame
+            && from == 0
+        {
+            *bytes = spoilt(bytes);
         }
-        frame => Some(frame),
+        Some(frame)
     });
     cluster.bring_back(3);
     cluster.run_until(60 * SECOND, |cluster| cluster.offences(3, 0, Offence::SnapshotInvalid) == 1);
@@ -192,10 +197,11 @@ fn an_old_snapshot_is_not_what_was_asked_for() {
 #[test]
 fn who_is_asked_may_have_none_or_say_nothing_and_blocks_are_fetched_in_the_end() {
     let (mut cluster, ids) = away(3 * EVERY);
-    let sent = watch(&mut cluster, &[], |from, frame| match frame {
-        Frame::Snapshot(_) if from == 0 => None,
-        Frame::Snapshot(_) => Some(Frame::Snapshot(None)),
-        frame => Some(frame),
+    let sent = watch(&mut cluster, &[], |from, frame| {
+        if matches!(frame, Frame::Snapshot(_)) {
+            return (from != 0).then_some(Frame::Snapshot(None));
+        }
+        Some(frame)
     });
     comes_back(&mut cluster, 60 * SECOND);
     assert!(cluster.restarts.is_empty() && cluster.has(3, &ids));

@@ -131,7 +131,7 @@ fn a_ledger_that_begins_with_a_snapshot_is_verified_from_it_on() {
         verify(Arc::new(store.clone()), &mut Shelf::open(disk.clone()).unwrap(), genesis, |_, _| {})
     };
     let report = check(&store, &disk).unwrap();
-    assert_eq!((report.damage, report.from.0), (None, cluster.base(3)));
+    assert_eq!((&report.damage, report.from.0), (&None, cluster.base(3)));
     assert_eq!(report.height, cluster.node(3).head().height);
     assert!(report.transactions >= 4 && report.state_keys > 20, "{report:?}");
     // Without the snapshot nothing can be said, and a damaged one is damage.

@@ -108,9 +108,12 @@ fn verify(file: &Path, genesis: &Path) -> Result<Shown, CliError> {
 
 fn restore(file: &Path, config: &Config) -> Result<Shown, CliError> {
     let dir = config.snapshots_dir();
-    let disk = FileDisk::open(&dir).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => CliError::failed("the node is running: stop it first".to_owned()),
-        _ => CliError::failed(format!("the folder of snapshots {}: {error}", dir.display())),
+    let disk = FileDisk::open(&dir).map_err(|error| {
+        if error.kind() == ErrorKind::WouldBlock {
+            CliError::failed("the node is running: stop it first")
+        } else {
+            CliError::failed(format!("the folder of snapshots {}: {error}", dir.display()))
+        }
     })?;
     let mut shelf = Shelf::open(disk).about(format!("the folder of snapshots {}", dir.display()))?;
     let head = if config.ledger_dir().is_dir() { open(config)?.head().height } else { Height::ZERO };

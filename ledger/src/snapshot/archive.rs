@@ -87,16 +87,11 @@ impl<R: Read> ArchiveReader<R> {
     /// # Errors
     /// [`ArchiveError`].
     pub fn open(mut input: R) -> Result<Self, ArchiveError> {
-        let (mut magic, mut length) = ([0; 8], [0; 4]);
-        whole(input.read_exact(&mut magic)).map_err(|error| match error {
-            ArchiveError::Truncated => ArchiveError::NoArchive,
-            error => error,
-        })?;
-        if magic != ARCHIVE_MAGIC {
+        if upto(&mut input, ARCHIVE_MAGIC.len())? != ARCHIVE_MAGIC {
             return Err(ArchiveError::NoArchive);
         }
-        whole(input.read_exact(&mut length))?;
-        let found = u32::from_le_bytes(length);
+        let length = take(&mut input, 4)?;
+        let found = length.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         if found as usize > MANIFEST_BYTES_MAX {
             return Err(ArchiveError::ManifestLength { found });
         }
@@ -133,16 +128,14 @@ impl<R: Read> ArchiveReader<R> {
     }
 }
 
-/// Memory grows with the bytes that are there, not with those that are promised.
 fn take(input: &mut impl Read, length: usize) -> Result<Vec<u8>, ArchiveError> {
-    let mut bytes = Vec::new();
-    input.take(length as u64).read_to_end(&mut bytes)?;
+    let bytes = upto(input, length)?;
     if bytes.len() == length { Ok(bytes) } else { Err(ArchiveError::Truncated) }
 }
 
-fn whole(read: io::Result<()>) -> Result<(), ArchiveError> {
-    read.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-        _ => error.into(),
-    })
+/// Memory grows with the bytes that are there, not with those that are promised.
+fn upto(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
