@@ -90,7 +90,9 @@ impl From<ClientError> for CliError {
                 let unknown = api.is_retryable() || api.code == tonic::Code::DeadlineExceeded;
                 let exit = if unknown { EXIT_UNKNOWN } else { EXIT_FAILED };
                 let place = if api.field.is_empty() { String::new() } else { format!("{}: ", api.field) };
-                let remedy = if unknown {
+                let remedy = if api.is_elsewhere() {
+                    ""
+                } else if unknown {
                     "; no node answered in time: is it running, are --endpoint and --ca right? A transaction may commit yet: ask for its receipt"
                 } else if api.code == tonic::Code::Unauthenticated {
                     "; is the key (--key, --as) registered on this chain?"

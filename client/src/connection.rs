@@ -244,6 +244,7 @@ impl EpioneClient {
     {
         let deadline = Instant::now() + self.shared.timeout;
         let mut pauses = Pauses::default();
+        let mut elsewhere = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = left.min(self.shared.attempt_timeout);
@@ -255,7 +256,10 @@ impl EpioneClient {
                 Ok(Err(status)) => ApiError::from(&status),
                 Err(_) => ApiError::new(Code::DeadlineExceeded, "", "no answer within the time-out"),
             };
-            let again = error.is_retryable() || error.code == Code::DeadlineExceeded;
+            // A node does not come by old blocks later: each is asked once.
+            elsewhere += usize::from(error.is_elsewhere());
+            let nowhere = error.is_elsewhere() && elsewhere >= self.shared.nodes.len();
+            let again = !nowhere && (error.is_retryable() || error.code == Code::DeadlineExceeded);
             let pause = error.retry_after.unwrap_or_else(|| pauses.next());
             if !again || Instant::now() + pause >= deadline {
                 return Err(self.error(number, error).into());

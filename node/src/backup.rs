@@ -10,14 +10,19 @@
 //! Tested by `tests/backup.rs`.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
+use epione_consensus::Record;
 use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::Disk;
 use epione_ledger::snapshot::{
     ArchiveError, ArchiveReader, Made, MakeError, Maker, Manifest, Shelf, ShelfError, write_archive,
 };
 use epione_types::sign::Zip215;
-use epione_types::{Genesis, Height};
+use epione_types::{Certificate, Genesis, Height};
+
+use crate::log::Records;
+use crate::start::{ResumeError, epochs};
 
 /// Why there is no backup, or nothing is restored.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +30,9 @@ pub enum BackupError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] ChainError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] ResumeError),
     /// The snapshots cannot be read or written.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
@@ -55,17 +63,23 @@ pub enum BackupError {
     },
 }
 
-/// Makes a snapshot of the head of a stopped node's ledger, unless the shelf has it.
+/// Makes a snapshot of the head of a stopped node's ledger, unless the shelf has it. The ledger may have lost the head's
+/// certificate with the process: the consensus log has it then.
 ///
 /// # Errors
 /// [`BackupError`].
-pub fn make<D: Disk>(chain: &Chain, shelf: &mut Shelf<D>) -> Result<Manifest, BackupError> {
+pub fn make<D: Disk>(
+    chain: &Arc<Chain>,
+    log: &Records,
+    shelf: &mut Shelf<D>,
+) -> Result<Manifest, BackupError> {
     let head = chain.head().height;
     if head == Height::ZERO {
         return Err(BackupError::Empty);
     }
     if chain.certificate(head)?.is_none() {
-        return Err(BackupError::NotCertified(head));
+        let certificate = logged(chain, log)?.ok_or(BackupError::NotCertified(head))?;
+        chain.certify(&certificate)?;
     }
     let newest = |shelf: &Shelf<D>| shelf.newest(head.minus(1)).cloned();
     if let Some(manifest) = newest(shelf) {
@@ -83,6 +97,30 @@ pub fn make<D: Disk>(chain: &Chain, shelf: &mut Shelf<D>) -> Result<Manifest, Ba
             }
         }
     }
+}
+
+/// The head's certificate, if the log holds it and it is one.
+fn logged(chain: &Arc<Chain>, log: &Records) -> Result<Option<Certificate>, BackupError> {
+    let (head, set) = (chain.head(), epochs(chain)?.of.set);
+    let mut certificates = log.iter().filter_map(|record| match record {
+        Record::Certified(certificate) => Some(certificate),
+        Record::Born { .. }
+        | Record::Batch { .. }
+        | Record::Accepted(_)
+        | Record::Prepared(_)
+        | Record::Sealed { .. }
+        | Record::Asked(_)
+        | Record::Entered(_)
+        | Record::Epoch { .. }
+        | Record::Halted(_) => None,
+    });
+    let is_heads = |one: &&Certificate| {
+        one.height == head.height
+            && one.header_hash == head.hash
+            && one.epoch == set.epoch
+            && one.verify(chain.chain_id(), &set, &Zip215)
+    };
+    Ok(certificates.find(is_heads).cloned())
 }
 
 /// Writes a snapshot of a shelf as a backup. `progress` hears how many chunks of how many are written.

@@ -15,7 +15,7 @@ pub mod status;
 mod strict;
 
 pub use convert::{ConvertError, ConvertReason, decode_body, encode_body};
-pub use status::ApiError;
+pub use status::{ApiError, HISTORY_ELSEWHERE};
 
 /// Generated from `epione/v1/*.proto`.
 #[allow(

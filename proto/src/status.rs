@@ -16,6 +16,9 @@ use crate::v1 as pb;
 /// Domain of every reason.
 pub const ERROR_DOMAIN: &str = "epione";
 
+/// Reason of a node whose ledger begins with a snapshot, and lacks what came before.
+pub const HISTORY_ELSEWHERE: &str = "HISTORY_ELSEWHERE";
+
 /// Longest wait that a client takes from a node.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -65,6 +68,12 @@ impl ApiError {
     pub fn within(mut self, outer: &str) -> Self {
         self.field = if self.field.is_empty() { outer.to_owned() } else { format!("{outer}.{}", self.field) };
         self
+    }
+
+    /// Does it ask for what this node never had, and others may have?
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.reason == HISTORY_ELSEWHERE
     }
 
     /// May the same request succeed at another node, or here later? A node always gives a reason: without one it is

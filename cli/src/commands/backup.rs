@@ -10,6 +10,7 @@ use epione_ledger::disk::{Disk, FileDisk};
 use epione_ledger::snapshot::{Manifest, Shelf};
 use epione_ledger::store::SledStore;
 use epione_node::config::{self, Config};
+use epione_node::log::ConsensusLog;
 use epione_node::{backup, start};
 use epione_types::Height;
 use indicatif::ProgressBar;
@@ -40,7 +41,10 @@ fn create(config: &Config, to: &Path) -> Result<Shown, CliError> {
     let (manifest, bytes) = match FileDisk::open(&dir) {
         Ok(disk) => {
             let mut shelf = Shelf::open(disk).about(about())?;
-            let manifest = backup::make(&*open(config)?, &mut shelf)
+            let log = FileDisk::open(&config.log_dir())
+                .about(format!("the consensus log {}", config.log_dir().display()))?;
+            let (_, log) = ConsensusLog::open(log).about("the consensus log")?;
+            let manifest = backup::make(&open(config)?, &log, &mut shelf)
                 .map_err(|error| CliError::failed(error.to_string()).reason("NO_SNAPSHOT"))?;
             let bytes = write(&mut shelf, &manifest, to)?;
             (manifest, bytes)

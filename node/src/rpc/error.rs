@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use epione_chaincode::StateError;
 use epione_client::auth::TokenError;
-use epione_proto::{ApiError, ConvertError};
+use epione_proto::{ApiError, ConvertError, HISTORY_ELSEWHERE};
 use epione_types::tx::TxShapeError;
 use epione_types::{EventCursor, Height};
 use tonic::{Code, Status};
@@ -209,7 +209,7 @@ fn refused(why: &Refused) -> ApiError {
 fn node(error: &NodeError) -> ApiError {
     match error {
         NodeError::Stopping => ApiError::new(Code::Unavailable, "NODE_STOPPING", error.to_string()),
-        NodeError::Below(_) => ApiError::new(Code::Unavailable, "HISTORY_ELSEWHERE", error.to_string()),
+        NodeError::Below(_) => ApiError::new(Code::Unavailable, HISTORY_ELSEWHERE, error.to_string()),
         NodeError::Ledger(_) | NodeError::Missing(_) => unreadable(error),
     }
 }
