@@ -55,6 +55,9 @@ offences! {
     /// A stream ended inside a frame: the peer died, or pretends.
     FrameTruncated "FRAME_TRUNCATED" false,
 
+    /// It belongs to another chain, by its genesis: there is no link.
+    OtherChain "OTHER_CHAIN" false,
+
     /// A frame that does not decode.
     FrameUndecodable "FRAME_UNDECODABLE" true,
     /// A frame on the stream of another class.

@@ -15,7 +15,7 @@ use epione_consensus::{Action, Cause, Change, Due, Explanation, Halt, Misbehavio
 use epione_proto::convert::raw;
 use epione_proto::v1 as pb;
 use epione_types::id::OrgId;
-use epione_types::{Epoch, Height, ValidatorIndex};
+use epione_types::{ChainId, Epoch, Height, ValidatorIndex};
 use serde_json::{Value, json};
 
 use crate::divergence::{Differing, Divergence};
@@ -32,6 +32,8 @@ pub struct Peer {
     pub organisation: OrgId,
     /// Is there a link?
     pub connected: bool,
+    /// The other chain that it belongs to, if there is no link for that.
+    pub other_chain: Option<ChainId>,
     /// There is, and nothing was heard through it for two time-outs.
     pub silent: bool,
     /// How many certified heights it is behind this node; none before it told.
@@ -58,6 +60,8 @@ pub struct SnapshotFetch {
 /// All that the sentences are made of.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// The chain.
+    pub chain: ChainId,
     /// The replica's part.
     pub consensus: Explanation,
     /// Since its place last changed, in ms.
@@ -90,7 +94,7 @@ impl Snapshot {
 
     fn absence(&self, peer: &Peer) -> Option<pb::Absence> {
         if !peer.connected {
-            Some(pb::Absence::NotConnected)
+            Some(if peer.other_chain.is_some() { pb::Absence::OtherChain } else { pb::Absence::NotConnected })
         } else if self.stopped() {
             None // it hears nobody any more
         } else if peer.silent {
@@ -249,6 +253,7 @@ pub fn summary(snapshot: &Snapshot) -> String {
     }
     for (why, how) in [
         (pb::Absence::NotConnected, "not connected"),
+        (pb::Absence::OtherChain, "of another chain"),
         (pb::Absence::Silent, "connected and silent"),
         (pb::Absence::Awaited, "awaited"),
     ] {
@@ -355,6 +360,17 @@ fn timer(snapshot: &Snapshot, due: Due) -> String {
     }
 }
 
+/// Of validators that belong to another chain: which, and where to look.
+fn other_chain(snapshot: &Snapshot) -> Option<String> {
+    let of = |peer: &Peer| peer.other_chain.filter(|_| !peer.connected);
+    let theirs = snapshot.peers.iter().find_map(of)?;
+    let who = names(snapshot.peers.iter().filter(|peer| of(peer) == Some(theirs)));
+    let own = snapshot.chain;
+    Some(format!(
+        "Compare the genesis file of this node with that of {who}: by this one the chain is {own}, by that one {theirs}, and one byte is enough; `epione node check` prints the chain of a configuration, and whose differs from all others' is to be replaced."
+    ))
+}
+
 /// What the operator should do; the first that applies.
 #[must_use]
 pub fn advice(snapshot: &Snapshot) -> String {
@@ -370,6 +386,9 @@ pub fn advice(snapshot: &Snapshot) -> String {
             Halt::Impersonated { .. } => "Find and stop the second copy that signs with this node's voting key, or replace the key: a restart does not undo the halt.",
         }
         .to_owned();
+    }
+    if let Some(advice) = other_chain(snapshot) {
+        return advice;
     }
     if let Some(after) = snapshot.follows_from {
         return without_a_vote(snapshot, after);

@@ -304,6 +304,7 @@ impl Node {
         let others: Vec<PublicKey> = left.iter().chain(&epochs.candidates).copied().collect();
         let (network, inbound) = Network::start(network::Config {
             seed: *config.network_key.seed(),
+            chain: chain.chain_id(),
             listen: config.listen,
             peers: roster(&set, &others, &config.peers, config.network_key.public_key().0),
             limits,
@@ -456,6 +457,10 @@ async fn pump(mut inbound: Inbound, inbox: mpsc::Sender<Input>, stop: Cancellati
             network::Event::Disconnected(peer) => {
                 info!(%peer, "disconnected");
                 Input::Disconnected(ValidatorIndex(peer.0))
+            }
+            // The network has logged it.
+            network::Event::OtherChain { peer, chain } => {
+                Input::OtherChain { from: ValidatorIndex(peer.0), chain }
             }
             network::Event::Frame { peer, class, bytes } => {
                 Input::Frame { from: ValidatorIndex(peer.0), class, bytes }

@@ -14,7 +14,7 @@ use epione_consensus::{Action, Ballot, Cause, Change, Due, Explanation, Foreign,
 use epione_node::divergence::{Differing, Divergence};
 use epione_node::explain::{Peer, Snapshot, answer, fields};
 use epione_types::id::OrgId;
-use epione_types::{Epoch, Hash, Height, TxId, ValidatorIndex, View, quorum};
+use epione_types::{ChainId, Epoch, Hash, Height, TxId, ValidatorIndex, View, quorum};
 use serde_json::{Value, json};
 use support::{Cluster, SECOND, id16};
 
@@ -29,6 +29,7 @@ fn idle(n: u16) -> Snapshot {
         index: v(index),
         organisation: OrgId([u8::try_from(index).unwrap() * 0x11; 16]),
         connected: true,
+        other_chain: None,
         silent: false,
         lag: Some(0),
         voted: Height(12),
@@ -36,6 +37,7 @@ fn idle(n: u16) -> Snapshot {
     let place =
         Place { epoch: Epoch::ZERO, view: View::ZERO, height: Height(13), stage: Stage::Transactions };
     Snapshot {
+        chain: ChainId([0xaa; 32]),
         consensus: Explanation {
             place,
             to: Height(13),
@@ -73,6 +75,15 @@ trait Situation: Into<Snapshot> {
             .iter_mut()
             .filter(|peer| who.contains(&peer.index.0))
             .for_each(|peer| peer.connected = false);
+        it
+    }
+    /// These have another genesis.
+    fn of_another_chain(self, who: &[u16]) -> Snapshot {
+        let mut it = self.gone(who);
+        it.peers
+            .iter_mut()
+            .filter(|peer| who.contains(&peer.index.0))
+            .for_each(|peer| peer.other_chain = Some(ChainId([0xbb; 32])));
         it
     }
     /// These are linked and say nothing.
@@ -213,6 +224,8 @@ fn situations() -> Vec<(&'static str, Snapshot)> {
                 &[(Cause::SlotLate, 1)],
             ),
         ),
+        ("the genesis of one of 4 is another", idle(4).of_another_chain(&[1])),
+        ("the genesis of this node is another", idle(4).of_another_chain(&[0, 1, 2])),
         ("fetching blocks", fetching),
         ("executing", idle(4).stage(Stage::Execution, 13, 14, 90)),
         ("another one is behind", idle(4).behind(2, 31)),

@@ -23,12 +23,14 @@ use epione_node::network::{
     Class, ClassLimits, ClassStatus, Config, Event, Inbound, Limits, Network, Peer, PeerIndex, PeerStatus,
     PeersError, PerClass, SendError, StartError, public_key,
 };
+use epione_types::ChainId;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::try_join_all};
 use proptest::prelude::*;
-use raw_peer::{RawPeer, stream_of, write_frame};
+use raw_peer::{RawListener, RawPeer, stream_of, write_frame};
 use tokio::time::{interval, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const CHAIN: ChainId = ChainId([3; 32]);
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 // Helpers
@@ -66,7 +68,7 @@ async fn start_at(
     peers: Vec<Peer>,
     limits: Limits,
 ) -> Result<(Network, Inbound), StartError> {
-    Network::start(Config { seed: seed(index), listen, peers, limits }).await
+    Network::start(Config { seed: seed(index), chain: CHAIN, listen, peers, limits }).await
 }
 
 async fn start(index: u16, peers: Vec<Peer>, limits: Limits) -> (Network, Inbound) {
@@ -230,6 +232,51 @@ async fn a_wrong_key_at_an_address_is_no_peer() {
     })
     .await;
     assert!(inbound.try_recv().is_none());
+}
+
+/// Both dial, and one's genesis is another: each says so, of the other, and neither has a link.
+#[tokio::test]
+async fn a_peer_of_another_chain_is_named_by_both_sides_and_linked_to_by_none() {
+    let other = ChainId([4; 32]);
+    let (node, mut inbound) = start(0, vec![peer(1, None)], Limits::default()).await;
+    let config = |chain| Config {
+        seed: seed(1),
+        chain,
+        listen: ANY_PORT,
+        peers: vec![peer(0, Some(node.listen_address()))],
+        limits: Limits::default(),
+    };
+    let (stranger, mut strangers) = Network::start(config(other)).await.unwrap();
+    node.set_peers(vec![peer(1, Some(stranger.listen_address()))]).unwrap();
+    assert_eq!(next(&mut inbound).await, Event::OtherChain { peer: PeerIndex(1), chain: other });
+    assert_eq!(next(&mut strangers).await, Event::OtherChain { peer: PeerIndex(0), chain: CHAIN });
+    let tried = |node: &Network, peer| status(node, peer).offences.get(&Offence::OtherChain).copied();
+    until("they try again and again", || tried(&node, 1) >= Some(3) && tried(&stranger, 0) >= Some(3)).await;
+    assert_eq!((inbound.try_recv(), strangers.try_recv()), (None, None), "said once");
+    for (node, peer, theirs, own) in [(&node, 1, other, CHAIN), (&stranger, 0, CHAIN, other)] {
+        assert_eq!((node.counters().links.get(), node.counters().penalties.get()), (0, 0));
+        let trouble = status(node, peer).trouble.unwrap_or_default();
+        let said = format!("it belongs to chain {theirs}, this node to {own}: compare the genesis files");
+        assert_eq!(trouble, said);
+    }
+    // Started again with the right genesis, it is met as any other.
+    stranger.shutdown().await;
+    let (again, _again) = Network::start(config(CHAIN)).await.unwrap();
+    assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+    assert_eq!(status(&node, 1).trouble, None);
+    drop(again);
+}
+
+/// A node of before the chains were shown: it refuses that stream, and is linked to.
+#[tokio::test]
+async fn a_peer_that_does_not_know_the_question_for_its_chain_is_linked_to() {
+    let mut old = RawListener::start(seed(1)).await;
+    let (node, mut inbound) = start(0, vec![peer(1, Some(old.address))], small_queues()).await;
+    assert_eq!(next(&mut inbound).await, Event::Connected(PeerIndex(1)));
+    let mut streams = timeout(PATIENCE, old.accept_all()).await.unwrap();
+    write_frame(stream_of(&mut streams, Class::Sync), b"hello").await;
+    assert_eq!(next_frame(&mut inbound).await, (1, Class::Sync, Bytes::from_static(b"hello")));
+    assert_eq!(status(&node, 1).offences, BTreeMap::new());
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ use epione_node::network::{Limits as NetworkLimits, Peer, PeerIndex};
 use epione_node::ports::Refused;
 use epione_node::run::Node;
 use epione_node::validate::Malformed;
+use epione_proto::v1::{Absence, MissingValidator};
 use epione_types::id::OrgId;
 use epione_types::sign::Zip215;
-use epione_types::{ChainId, Genesis, SignedTx, TimestampMs};
+use epione_types::{ChainId, Genesis, SignedTx, TimestampMs, codec};
 use support::{genesis, id16, key, patient_call, sign};
 
 /// Long enough for anything on a busy machine.
@@ -209,4 +210,66 @@ async fn a_voting_key_gets_one_log_and_a_lost_one_is_refused() {
     assert!(refused.contains("new key"), "{refused}");
     std::fs::remove_dir_all(data).unwrap();
     assert!(Node::start(config(&genesis, 0, dir.path(), &[])).await.is_err());
+}
+
+/// One of four has a genesis that differs in one byte: it and the others are told, and the others go on without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_genesis_that_differs_by_one_byte_is_named_by_both_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    let right = genesis(4);
+    let mut wrong = right.clone();
+    wrong.timestamp = wrong.timestamp.next();
+    let differ = codec::encode(&right)
+        .iter()
+        .zip(codec::encode(&wrong))
+        .filter(|(one, other)| **one != *other)
+        .count();
+    assert_eq!(differ, 1);
+    let mut nodes: Vec<Option<Node>> = Vec::new();
+    for me in 0..4 {
+        let genesis = if me == 3 { &wrong } else { &right };
+        nodes.push(Some(Node::start(config(genesis, me, dir.path(), &nodes)).await.unwrap()));
+    }
+    let explained = |at: usize| {
+        let handle = nodes[at].as_ref().unwrap().handle();
+        epione_node::explain::answer(&handle.status().driver.snapshot)
+    };
+    let of_another_chain = |at: usize| -> Vec<u32> {
+        let other = |it: &MissingValidator| it.why() == Absence::OtherChain;
+        explained(at).missing.iter().filter(|it| other(it)).map(|it| it.validator).collect()
+    };
+    let all_know = || (0..3).all(|at| of_another_chain(at) == [3]) && of_another_chain(3) == [0, 1, 2];
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    soon(async {
+        while !all_know() {
+            look.tick().await;
+        }
+    })
+    .await;
+    let (here, there) = (right.chain_id().to_string(), wrong.chain_id().to_string());
+    for (at, who, [own, theirs]) in [
+        (0, "with that of validator 3 (", [&here, &there]),
+        (3, "with that of validator 0 (", [&there, &here]),
+    ] {
+        let advice = explained(at).advice;
+        assert!(
+            advice.starts_with("Compare the genesis file of this node ") && advice.contains(who),
+            "{advice}"
+        );
+        let chains = format!("by this one the chain is {own}, by that one {theirs}");
+        assert!(advice.contains(&chains), "{advice}");
+    }
+    let first = nodes[0].as_ref().unwrap().handle().clone();
+    let done = soon(first.submit(patient(&first, 1), organisation(), Level::Certified)).await.unwrap();
+    assert!(matches!(done.outcome, Outcome::Certified(..)));
+
+    // With its own data it cannot even be started with the other genesis: what it holds is of its chain.
+    nodes[3].take().unwrap().shutdown().await.unwrap();
+    let refused = Node::start(config(&right, 3, dir.path(), &nodes)).await.unwrap_err().to_string();
+    for words in [&*there, &*here, "use the right genesis or another data folder"] {
+        assert!(refused.contains(words), "'{words}' is not in: {refused}");
+    }
+    for node in nodes.into_iter().flatten() {
+        node.shutdown().await.unwrap();
+    }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epione_consensus::{Config, Event, Payload, Place, Replica, Stage, Step, Waiting, Wal as _};
 use epione_types::{
-    Batch, Certificate, Epoch, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex,
+    Batch, Certificate, ChainId, Epoch, Hash, Height, PublicKey, SignedTx, TimestampMs, TxId, ValidatorIndex,
     Verifier, View,
 };
 use tracing::{debug, error, info, warn};
@@ -70,6 +70,13 @@ pub enum Input {
     Connected(ValidatorIndex),
     /// There is none any more.
     Disconnected(ValidatorIndex),
+    /// A validator belongs to another chain, so there will be no link.
+    OtherChain {
+        /// Who: the key that authenticated the connection.
+        from: ValidatorIndex,
+        /// The chain that it says is its own.
+        chain: ChainId,
+    },
     /// Bytes from a validator.
     Frame {
         /// Who: the key that authenticated the link.
@@ -342,6 +349,7 @@ impl<P: Ports> Driver<P> {
                     self.peers.disconnected(peer);
                     self.forget_snapshot_peers(Some(peer));
                 }
+                Input::OtherChain { from, chain } => self.peers.of_other_chain(from, chain),
                 Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
                 Input::Submit(candidate) => self.admit(candidate),
                 Input::Lookup { id, reply } => (reply.0)(self.pool.known(&id)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use epione_consensus::Message;
-use epione_types::{Height, ValidatorIndex};
+use epione_types::{ChainId, Height, ValidatorIndex};
 
 use super::{Driver, Ports};
 use crate::explain::{Peer, Snapshot};
@@ -13,6 +13,8 @@ use crate::explain::{Peer, Snapshot};
 struct Seen {
     /// Since when there is a link.
     connected: Option<u64>,
+    /// The other chain that it belongs to, as it said since there was a link last.
+    other_chain: Option<ChainId>,
     /// When it last told where it is.
     told: Option<u64>,
     /// Highest low that it told of.
@@ -49,7 +51,12 @@ impl Peers {
         self.0.retain(|peer, _| same(peer.get()));
     }
     pub(super) fn connected(&mut self, peer: ValidatorIndex, now: u64) {
-        self.of(peer).connected.get_or_insert(now);
+        let seen = self.of(peer);
+        seen.connected.get_or_insert(now);
+        seen.other_chain = None;
+    }
+    pub(super) fn of_other_chain(&mut self, peer: ValidatorIndex, chain: ChainId) {
+        self.of(peer).other_chain = Some(chain);
     }
     pub(super) fn disconnected(&mut self, peer: ValidatorIndex) {
         self.of(peer).connected = None;
@@ -105,12 +112,14 @@ impl<P: Ports> Driver<P> {
                 index,
                 organisation: validator.organisation,
                 connected: seen.connected.is_some(),
+                other_chain: seen.other_chain,
                 silent: hears && heard.is_some_and(late),
                 lag,
                 voted: seen.voted,
             }
         };
         Snapshot {
+            chain: config.chain,
             consensus: self.replica.explain(),
             since_ms: self.now.saturating_sub(self.stands_since),
             fault: self.fault.clone(),

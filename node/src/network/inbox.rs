@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use epione_types::ChainId;
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::sync::Notify;
 
@@ -39,7 +40,7 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     peers: BTreeMap<PeerId, Lanes>,
-    /// Peers whose link is not the announced one, each at most once.
+    /// Peers whose link is not the announced one, or of whom there is something else to say, each at most once.
     changed: VecDeque<PeerId>,
     /// Consensus lanes that hold frames, each once, in order of their turns.
     urgent: VecDeque<PeerId>,
@@ -54,6 +55,8 @@ struct Lanes {
     lanes: PerClass<Lane>,
     link: Option<ConnectionId>,
     announced: Option<ConnectionId>,
+    /// The other chain that it belongs to, until that is announced.
+    other_chain: Option<ChainId>,
     in_changed: bool,
     /// Removed from the peers; forgotten once its disconnection is announced.
     removed: bool,
@@ -80,6 +83,7 @@ impl Inbox {
             lanes: PerClass::from_fn(|_| Lane::default()),
             link: None,
             announced: None,
+            other_chain: None,
             in_changed: false,
             removed: false,
         });
@@ -95,6 +99,7 @@ impl Inbox {
         let Some(lanes) = peers.get_mut(&peer) else {
             return;
         };
+        lanes.other_chain = None;
         for class in Class::ALL {
             let lane = lanes.lanes.get_mut(class);
             lane.frames.clear();
@@ -118,6 +123,20 @@ impl Inbox {
         };
         lanes.link = link;
         if lanes.announced != link && !std::mem::replace(&mut lanes.in_changed, true) {
+            state.changed.push_back(peer);
+        }
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// Notes that a peer belongs to another chain; the consumer hears of it once.
+    pub(super) fn other_chain(&self, peer: PeerId, chain: ChainId) {
+        let mut state = self.state();
+        let Some(lanes) = state.peers.get_mut(&peer) else {
+            return;
+        };
+        lanes.other_chain = Some(chain);
+        if !std::mem::replace(&mut lanes.in_changed, true) {
             state.changed.push_back(peer);
         }
         drop(state);
@@ -222,6 +241,9 @@ impl State {
                 continue;
             };
             let index = lanes.index;
+            if let Some(chain) = lanes.other_chain.take() {
+                return Some(Event::OtherChain { peer: index, chain });
+            }
             if lanes.announced == lanes.link {
                 lanes.in_changed = false;
                 if lanes.removed {
@@ -285,7 +307,9 @@ mod tests {
         std::iter::from_fn(|| inbox.pop())
             .map(|event| match event {
                 Event::Frame { peer, class, .. } => (peer.0, class),
-                Event::Connected(_) | Event::Disconnected(_) => panic!("{event:?}"),
+                Event::Connected(_) | Event::Disconnected(_) | Event::OtherChain { .. } => {
+                    panic!("{event:?}")
+                }
             })
             .collect()
     }
@@ -318,6 +342,26 @@ mod tests {
         assert_eq!(order[turns].1, Class::Bulk);
         assert_eq!(order[turns + 1].1, Class::Consensus);
         assert_eq!(order.len(), 40);
+    }
+
+    #[test]
+    fn that_a_peer_is_of_another_chain_is_said_once_and_of_nobody_else() {
+        let (old, new, chain) = (PeerId::random(), PeerId::random(), ChainId([4; 32]));
+        let inbox = inbox(&[(old, 1)]);
+        inbox.other_chain(old, chain);
+        inbox.other_chain(old, chain);
+        assert_eq!(inbox.pop(), Some(Event::OtherChain { peer: PeerIndex(1), chain }));
+        assert_eq!(inbox.pop(), None);
+        inbox.other_chain(old, chain);
+        inbox.set_link(old, Some(ConnectionId::new_unchecked(1)));
+        assert_eq!(inbox.pop(), Some(Event::OtherChain { peer: PeerIndex(1), chain }));
+        assert_eq!(inbox.pop(), Some(Event::Connected(PeerIndex(1))));
+        // The number goes to another key before it was said.
+        inbox.other_chain(old, chain);
+        inbox.remove(old);
+        inbox.admit(new, PeerIndex(1));
+        assert_eq!(inbox.pop(), Some(Event::Disconnected(PeerIndex(1))));
+        assert_eq!(inbox.pop(), None);
     }
 
     #[test]

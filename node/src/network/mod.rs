@@ -17,6 +17,8 @@
 //! memory whatever it does (R28); one flooding, frozen or silent peer stops its own streams only. Who breaks the framing, or
 //! is reported through [`Network::disconnect`], is shut out for [`Limits::penalty`].
 //!
+//! A peer whose genesis is another one belongs to another chain: both say so to their operators, and there is no link.
+//!
 //! Each pair needs one connection. Either side dials whenever there is none, the side with the lesser key first, so they
 //! rarely dial at once; if they do, both connections stay and the newer is written to. Nothing ever dials while connected:
 //! no storms.
@@ -47,6 +49,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use epione_types::ChainId;
 use libp2p::{PeerId, StreamProtocol, identity};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -236,6 +239,8 @@ impl Default for Limits {
 pub struct Config {
     /// The secret ed25519 network key.
     pub seed: [u8; 32],
+    /// The chain: peers of another one get no link.
+    pub chain: ChainId,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The other nodes.
@@ -320,6 +325,13 @@ pub enum Event {
     Connected(PeerIndex),
     /// The link is gone. Frames that came by it may still follow.
     Disconnected(PeerIndex),
+    /// The peer belongs to another chain: its genesis is another one. There is no link; said once until there was one.
+    OtherChain {
+        /// Who.
+        peer: PeerIndex,
+        /// The chain that it says is its own.
+        chain: ChainId,
+    },
     /// A frame from the peer.
     Frame {
         /// Who sent it: the key that authenticated the connection.
@@ -368,6 +380,7 @@ pub struct Counters {
 /// What the handle, the consumer and the tasks share.
 struct Shared {
     own_key: [u8; 32],
+    chain: ChainId,
     limits: Limits,
     peers: RwLock<BTreeMap<PeerIndex, Arc<PeerState>>>,
     inbox: Inbox,
@@ -416,6 +429,7 @@ impl Network {
         }
         let shared = Arc::new(Shared {
             own_key,
+            chain: config.chain,
             inbox: Inbox::new(config.limits.classes),
             limits: config.limits,
             peers: RwLock::default(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use epione_types::ChainId;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
 use super::{
@@ -41,6 +42,8 @@ pub(super) struct View {
     pub(super) link: Option<(Multiaddr, Instant)>,
     pub(super) rtt: Option<Duration>,
     pub(super) trouble: Option<String>,
+    /// The chain that it said it belongs to, since there was a link last.
+    pub(super) other_chain: Option<ChainId>,
     pub(super) offences: BTreeMap<Offence, u64>,
     pub(super) penalties: u64,
 }
@@ -68,7 +71,7 @@ impl PeerState {
         let (connection, remote) = link.unzip();
         view.link = remote.map(|remote| (remote, Instant::now()));
         if connection.is_some() {
-            view.trouble = None;
+            (view.trouble, view.other_chain) = (None, None);
         }
         drop(view);
         for class in Class::ALL {

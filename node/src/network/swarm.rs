@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use epione_types::ChainId;
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Stream, Swarm, SwarmBuilder, TransportError,
@@ -51,7 +52,7 @@ use super::{
     look_up,
     peer::PeerState,
     peer_id,
-    streams::{self, News},
+    streams::{self, News, Which},
 };
 use crate::conduct::Offence;
 
@@ -117,7 +118,7 @@ pub(super) async fn bind(
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(silence_max / PINGS_PER_SILENCE).with_timeout(silence_max),
             ),
-            streams: streams::Behaviour::default(),
+            streams: streams::Behaviour::new(shared.chain),
         })
         .map_err(|e| transport(&e))?
         .with_swarm_config(|config| config.with_max_negotiating_inbound_streams(NEGOTIATING_MAX))
@@ -329,13 +330,37 @@ impl Connector {
                 *connection.streams.get_mut(class) = Some(stream);
                 self.link_if_complete(event.connection);
             }
-            News::Failed(class, error) => {
-                self.give_up(event.connection, &format!("no {class:?} stream: {error}"));
+            News::Failed(which, error) => {
+                let name = match which {
+                    Which::Chain => "no word about its chain".to_owned(),
+                    Which::Class(class) => format!("no {class:?} stream"),
+                };
+                self.give_up(event.connection, &format!("{name}: {error}"));
             }
+            News::OtherChain(theirs) => self.on_other_chain(event.peer, event.connection, theirs),
             News::Twice(class) => {
                 let reason = format!("opened the {class:?} stream twice");
                 self.violation(event.peer, Offence::StreamTwice, &reason);
             }
+        }
+    }
+
+    /// Its genesis is another one, so nothing that it signs counts here, nor the other way round: there is no link.
+    fn on_other_chain(&mut self, peer: PeerId, id: ConnectionId, theirs: ChainId) {
+        let Some(contact) = self.contacts.get(&peer) else {
+            return;
+        };
+        contact.state.note(Offence::OtherChain);
+        if contact.state.view().other_chain.replace(theirs) != Some(theirs) {
+            warn!(
+                peer = %contact.state.index, theirs = %theirs, own = %self.shared.chain,
+                "a peer belongs to another chain: compare the genesis files"
+            );
+            self.shared.inbox.other_chain(peer, theirs);
+        }
+        // The side that dialed hangs up, now that it has the answer: the other one's hanging up could overtake it.
+        if self.connections.get(&id).is_some_and(|connection| connection.dialed) {
+            self.give_up(id, "closed");
         }
     }
 
@@ -463,7 +488,9 @@ impl Connector {
             }
         }
         if contact.link.is_none() {
-            contact.state.view().trouble = Some(reason.to_owned());
+            let mut view = contact.state.view();
+            let other = view.other_chain.map(|theirs| foreign(theirs, self.shared.chain));
+            view.trouble = Some(other.unwrap_or_else(|| reason.to_owned()));
         }
         if alone && matches!(contact.dial, Dial::Idle) {
             let own = *self.swarm.local_peer_id();
@@ -699,6 +726,11 @@ impl Contact {
 
 fn multiaddress(address: SocketAddr) -> Multiaddr {
     Multiaddr::from(address.ip()).with(multiaddr::Protocol::Tcp(address.port()))
+}
+
+/// Why there is no link to a peer with another genesis, in a line that an operator can act on.
+fn foreign(theirs: ChainId, own: ChainId) -> String {
+    format!("it belongs to chain {theirs}, this node to {own}: compare the genesis files")
 }
 
 /// A dial's failure in a line that an operator can act on.
