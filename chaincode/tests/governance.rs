@@ -11,6 +11,7 @@ use epione_types::codes::*;
 use epione_types::event::Event;
 use epione_types::genesis::{Params, Policy, Validator};
 use epione_types::id::{ProposalId, StudyId};
+use epione_types::receipt::Outcome;
 use epione_types::{Height, TimestampMs};
 use support::*;
 
@@ -99,6 +100,13 @@ fn who_votes_once_and_in_time() {
     }
     let tx = world.tx(&["hospA.admin0"], propose("p", action()));
     world.ok(tx);
+    let withdraw = || Call::WithdrawProposal(WithdrawProposal { proposal: ProposalId(id16("p")) });
+    for call in [vote("p", true), withdraw()] {
+        let tx = world.tx(&["clinic.admin0", "clinic.admin1"], call);
+        assert_eq!(world.refused(tx), Refusal::NotAuthorised, "runs no validator");
+    }
+    let tx = world.tx(&["hospB.admin0"], withdraw());
+    assert_eq!(world.refused(tx), Refusal::NotAuthorised, "it did not propose it");
     let tx = world.tx(&["hospB.admin0"], propose("p", action()));
     assert_eq!(world.refused(tx), Refusal::Exists);
     let tx = world.tx(&["hospA.admin1"], vote("p", true));
@@ -272,6 +280,70 @@ fn who_validates_changes_a_window_after_the_vote_and_one_change_at_a_time() {
     world.block(&[]);
     let epochs = config::epochs(&world.state).unwrap();
     assert_eq!((&epochs.of.set, epochs.of.begin, epochs.next), (&next.set, next.after, None));
+}
+
+/// Both were open before either passed: the vote that would decide the second is refused, and may be given again later.
+#[test]
+fn of_two_changes_in_one_window_the_second_waits_for_the_first() {
+    let mut world = World::cast();
+    let before = config::epochs(&world.state).unwrap().of.set;
+    let leave = |at: usize| ProposalAction::ChangeValidators {
+        remove: Some(before.validators[at].public_key),
+        add: None,
+    };
+    let params = ProposalAction::SetParams { params: Params { window: 4, ..Params::default() } };
+    for (name, action) in [("first", leave(3)), ("second", leave(2)), ("third", params)] {
+        let tx = world.tx(&["hospA.admin0"], propose(name, action));
+        world.ok(tx);
+        let tx = world.tx(&["hospB.admin0"], vote(name, true));
+        world.ok(tx);
+    }
+    // In one block: the order of its transactions decides.
+    let last = ["first", "second", "third"].map(|name| world.tx(&["hospC.admin0"], vote(name, true)));
+    let outcomes = world.block(&last).into_iter().map(|receipt| receipt.outcome).collect::<Vec<_>>();
+    let pending = Outcome::Refused(Refusal::ChangePending);
+    assert_eq!(outcomes, [Outcome::Ok, pending.clone(), pending]);
+    // To the last height of the window.
+    for _ in 0..before.params.window {
+        let tx = world.tx(&["hospC.admin0"], vote("second", true));
+        assert_eq!(world.refused(tx), Refusal::ChangePending);
+    }
+    let tx = world.tx(&["hospC.admin0"], vote("second", true));
+    world.ok(tx);
+    assert!(config::epochs(&world.state).unwrap().next.is_some());
+}
+
+/// With nobody left, or too few hospitals to sign what only they can, the ledger could never change again.
+#[test]
+fn the_last_validators_cannot_leave() {
+    for (organisation_signatures, left) in [(2, 2), (1, 1)] {
+        let mut world = World::cast();
+        if organisation_signatures != 2 {
+            let action = set(PolicyConstant::OrganisationSignatures, organisation_signatures);
+            pass(&mut world, "signatures", action);
+        }
+        loop {
+            let set = config::epochs(&world.state).unwrap().of.set;
+            let leave = ProposalAction::ChangeValidators {
+                remove: Some(set.validators.last().unwrap().public_key),
+                add: None,
+            };
+            let name = format!("leave {}", set.len());
+            let tx = world.tx(&["hospA.admin0"], propose(&name, leave));
+            if set.len() == left {
+                assert_eq!(world.refused(tx), Refusal::InvalidField);
+                break;
+            }
+            world.ok(tx);
+            for hospital in ["hospB", "hospC"].iter().take(set.quorum() - 1) {
+                let tx = world.tx(&[&format!("{hospital}.admin0")], vote(&name, true));
+                world.ok(tx);
+            }
+            for _ in 0..=set.params.window {
+                world.block(&[]);
+            }
+        }
+    }
 }
 
 #[test]

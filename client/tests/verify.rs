@@ -111,6 +111,17 @@ fn a_certificate_is_for_its_own_header() {
 }
 
 #[test]
+fn a_certificate_of_another_epoch_is_refused_by_its_name() {
+    let header = header(7, Hash([5; 32]));
+    let mut certificate = certificate(&header, &[0, 1, 2]);
+    certificate.epoch = Epoch(1);
+    let proof = pb::CertifiedHeader { certificate: Some((&certificate).into()), ..certified(&header) };
+    let (height, epoch) = (Height(7), Epoch(0));
+    let wrong = FinalityError::OtherEpoch { height, found: Epoch(1), epoch };
+    assert_eq!(trust().header(&proof), Err(wrong.into()));
+}
+
+#[test]
 fn an_ancestor_is_proven_by_the_headers_between() {
     let a = header(7, Hash([5; 32]));
     let b = header(8, a.hash());

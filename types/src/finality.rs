@@ -37,6 +37,18 @@ pub enum FinalityError {
         /// The epoch whose header was expected.
         epoch: Epoch,
     },
+    /// The certificate is of another epoch than the header: other validators may have signed it.
+    #[error(
+        "the certificate of height {height} is of epoch {found}, and epoch {epoch}'s validators were to sign it"
+    )]
+    OtherEpoch {
+        /// Height of the header.
+        height: Height,
+        /// The epoch that the certificate says.
+        found: Epoch,
+        /// The header's.
+        epoch: Epoch,
+    },
     /// Not signed by a quorum.
     #[error("the certificate of height {height} is not signed by a quorum of epoch {epoch}'s validators")]
     NoQuorum {
@@ -66,6 +78,9 @@ pub fn certified(
     let (height, epoch) = (header.height, set.epoch);
     if certificate.header_hash != header.hash() || certificate.height != height || header.epoch != epoch {
         return Err(FinalityError::OtherHeader { height, epoch });
+    }
+    if certificate.epoch != epoch {
+        return Err(FinalityError::OtherEpoch { height, found: certificate.epoch, epoch });
     }
     if certificate.verify(chain, set, verifier) {
         Ok(())

@@ -74,7 +74,24 @@ fn a_walk_leads_from_set_to_set_and_its_end_vouches_for_a_header() {
         let refused = certified(CHAIN, end, (&tip, &certificate(&tip, from, signers)), &Zip215);
         assert_eq!(refused, Err(no_quorum), "{signers} from key {from}");
     }
-    // The certificate of another epoch, or of another header.
+    // The certificate of another epoch, signed by whom you like: by that one's validators, by this one's, or relabelled.
+    let of_epoch = |epoch, from| certificate(&BlockHeader { epoch: Epoch(epoch), ..tip.clone() }, from, 3);
+    for (found, from) in [(1, 2), (1, 5), (3, 5)] {
+        let mut other = of_epoch(found, from);
+        other.header_hash = tip.hash();
+        let refused = certified(CHAIN, end, (&tip, &other), &Zip215).unwrap_err();
+        let wrong = FinalityError::OtherEpoch { height: Height(21), found: Epoch(found), epoch: Epoch(2) };
+        assert_eq!(refused, wrong);
+        let relabelled = Certificate { epoch: Epoch(2), ..other };
+        assert_eq!(certified(CHAIN, end, (&tip, &relabelled), &Zip215), Err(no_quorum));
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the certificate of height 21 is of epoch {found}, and epoch 2's validators were to sign it"
+            )
+        );
+    }
+    // A header of another epoch, or another header's certificate.
     let other_header = Err(FinalityError::OtherHeader { height: Height(21), epoch: Epoch(2) });
     let old = header(1, 21, end);
     assert_eq!(certified(CHAIN, end, (&old, &certificate(&old, 5, 3)), &Zip215), other_header);

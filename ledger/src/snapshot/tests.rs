@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use epione_types::finality::FinalityError;
 use epione_types::genesis::Params;
 use epione_types::{Certificate, ChainId, Epoch, Hash, Height, SignatureSet, ValidatorSet, Verifier};
 
@@ -212,7 +213,7 @@ fn no_entry_can_be_changed_left_out_added_or_moved() {
     let sound = unpack(chunk, index, &packed).unwrap();
     let sound: Vec<(Vec<u8>, Vec<u8>)> =
         sound.entries().map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect();
-    let refused = |entries: &[(Vec<u8>, Vec<u8>)]| {
+    let claimed = |entries: &[(Vec<u8>, Vec<u8>)], count: usize| {
         let mut bytes = Vec::new();
         for (key, value) in entries {
             assert!(Entry { key, value }.put(&mut bytes));
@@ -220,28 +221,48 @@ fn no_entry_can_be_changed_left_out_added_or_moved() {
         // Whoever sends it may lie about its size too.
         let claim = Chunk {
             bytes: u32::try_from(bytes.len()).unwrap(),
-            entries: u32::try_from(entries.len()).unwrap(),
+            entries: u32::try_from(count).unwrap(),
             ..*chunk
         };
-        let wrong = unpack(&claim, index, &pack(&bytes));
-        matches!(wrong, Err(SnapshotError::Chunk { .. }))
+        match unpack(&claim, index, &pack(&bytes)) {
+            Ok(_) => "sound".to_owned(),
+            Err(error) => error.to_string(),
+        }
     };
-    assert!(!refused(&sound));
+    let refused = |entries: &[(Vec<u8>, Vec<u8>)]| claimed(entries, entries.len());
+    let says = |what: &str| format!("chunk {index} of the snapshot {what}");
+    assert_eq!(refused(&sound), "sound");
     let mut other = sound.clone();
     other[1].1[0] ^= 1;
-    assert!(refused(&other), "changed");
+    assert_eq!(refused(&other), says("holds other entries than the state has there"), "changed");
     let mut other = sound.clone();
     other.remove(1);
-    assert!(refused(&other), "left out");
+    assert_eq!(refused(&other), says("holds other entries than the state has there"), "left out");
+    assert_eq!(claimed(&other, sound.len()), says("has another number of entries"), "left out, and not said");
+    // One that belongs in this chunk by its path, in its place; at the end of it; and one of another chunk.
+    let path = |key: &[u8]| Entry { key, value: b"" }.leaf().path;
+    let (first, last) = (path(&sound[0].0), path(&sound.last().unwrap().0));
+    let strange = |wanted: &dyn Fn(&Hash) -> bool| {
+        let mut keys = (0..).map(|number: u32| format!("one more {number}").into_bytes());
+        (keys.find(|key| wanted(&path(key))).unwrap(), Vec::new())
+    };
     let mut other = sound.clone();
-    other.push((b"one more".to_vec(), Vec::new()));
-    assert!(refused(&other), "added");
+    other.push(strange(&|path| first < *path && *path < last));
+    assert_eq!(refused(&other), says("has an entry out of order"), "added at the end");
+    other.sort_by_key(|(key, _)| path(key));
+    assert_eq!(refused(&other), says("holds other entries than the state has there"), "added");
+    assert_eq!(claimed(&other, sound.len()), says("has another number of entries"), "added, and not said");
+    let mut other = sound.clone();
+    let differs = |path: &Hash| (path.0[0] ^ first.0[0]) & 0x80 != 0;
+    other.push(strange(&differs));
+    other.sort_by_key(|(key, _)| path(key));
+    assert_eq!(refused(&other), says("has entries of other chunks"), "of another chunk");
     let mut other = sound.clone();
     other.swap(0, 1);
-    assert!(refused(&other), "moved");
+    assert_eq!(refused(&other), says("has an entry out of order"), "moved");
     let mut other = sound;
     other[1] = other[0].clone();
-    assert!(refused(&other), "twice");
+    assert_eq!(refused(&other), says("has an entry out of order"), "twice");
     for at in 0..packed.len() {
         let mut flipped = packed.to_vec();
         flipped[at] ^= 0x10;
@@ -275,6 +296,11 @@ fn a_manifest_is_believed_only_as_a_division_of_the_headers_state() {
         verdict(&manifest)
     };
     assert!(matches!(with(&|m| m.chain = ChainId([9; 32])), SnapshotError::OtherChain { .. }));
+    let (height, epoch) = (sound.header.height, Epoch::ZERO);
+    let other_epoch = FinalityError::OtherEpoch { height, found: Epoch(1), epoch };
+    assert_eq!(with(&|m| m.certificate.epoch = Epoch(1)), SnapshotError::Finality(other_epoch));
+    let other_header = FinalityError::OtherHeader { height, epoch };
+    assert_eq!(with(&|m| m.header.epoch = Epoch(1)), SnapshotError::Finality(other_header));
     assert!(matches!(with(&|m| m.chunks[1].hash = Hash([1; 32])), SnapshotError::Root { .. }));
     assert!(matches!(with(&|m| m.chunks.swap(0, 1)), SnapshotError::Root { .. } | SnapshotError::Division));
     assert!(matches!(
