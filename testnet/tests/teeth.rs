@@ -76,6 +76,8 @@ teeth! {
     without_certificate_signatures CertificateSignatures,
     without_message_signature MessageSignature,
     without_epoch Epoch,
+    without_epoch_ends EpochEnds,
+    without_epoch_logged EpochLogged,
     without_only_primary OnlyPrimary,
     without_new_view_list NewViewList,
     without_prepared_carried PreparedCarried,
@@ -95,8 +97,6 @@ teeth! {
 
 /// What random schedules do not show, and the test of the consensus crate that falls.
 const ELSEWHERE: &[(Guard, &str)] = &[
-    (Guard::EpochEnds, "`r20_nothing_is_accepted_above_the_last_height_before_it_is_certified`"),
-    (Guard::EpochLogged, "`r20_all_restart_from_their_logs_at_every_height_around_a_boundary`"),
     (Guard::HighestPrepared, "`r18_the_list_follows_from_the_view_changes_and_another_is_proof`"),
     (Guard::KeptViews, "`r28_memory_is_bounded_whatever_a_validator_sends`"),
     (Guard::HeaderAgrees, "`r13_f_plus_1_other_seals_alarm_and_q_halt`"),
