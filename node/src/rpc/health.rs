@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How a node stands towards the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Readiness {
-    /// It has what the others have, as far as it knows.
+    /// It has what the others have, as f + 1 of them told.
     pub(super) synced: bool,
     /// And it votes, with a quorum in reach.
     pub(super) serving: bool,
@@ -30,18 +30,20 @@ pub(super) fn readiness(node: &NodeHandle) -> Readiness {
 
 fn of(status: &Status, set: &ValidatorSet, linked: usize) -> Readiness {
     let driver = &status.driver;
-    let lows = driver.peers_low.values().copied().chain([driver.waiting.low]);
-    let synced = is_synced(status.head.height, lows, set);
-    let voting = driver.fault.is_none() && driver.waiting.halted.is_none() && driver.epoch.is_member();
+    let is_member = driver.epoch.is_member();
+    let others = set.len().saturating_sub(usize::from(is_member));
+    let synced = is_synced(status.head.height, driver.peers_low.values().copied().collect(), set, others);
+    let voting = driver.fault.is_none() && driver.waiting.halted.is_none() && is_member;
     Readiness { synced, serving: synced && voting && linked.saturating_add(1) >= set.quorum() }
 }
 
-/// Within a window of what f + 1 validators say they have: one of them is honest, and f liars cannot make it up.
-fn is_synced(height: Height, lows: impl Iterator<Item = Height>, set: &ValidatorSet) -> bool {
-    let mut lows: Vec<Height> = lows.collect();
-    lows.sort_unstable_by(|a, b| b.cmp(a));
-    let sure = lows.get(set.faults()).copied().unwrap_or(Height::ZERO);
-    height.plus(set.params.window) >= sure
+/// Within a window of what f + 1 of the `others` have told: one of them is honest, and f liars cannot make it up. Before so
+/// many have told anything, a node that was just started does not know what it has missed.
+fn is_synced(height: Height, mut told: Vec<Height>, set: &ValidatorSet, others: usize) -> bool {
+    let needed = set.faults().saturating_add(1).min(others);
+    let Some(last) = needed.checked_sub(1) else { return true };
+    told.sort_unstable_by(|a, b| b.cmp(a));
+    told.get(last).is_some_and(|sure| height.plus(set.params.window) >= *sure)
 }
 
 /// What the health service says of these services, and of the server as a whole, whose name is empty.
@@ -85,13 +87,24 @@ mod tests {
 
     #[test]
     fn f_liars_make_nobody_late_and_f_plus_one_are_believed() {
-        let synced =
-            |height: u64, lows: &[u64]| is_synced(Height(height), lows.iter().copied().map(Height), &set(4));
-        assert!(synced(100, &[100, 101, u64::MAX]), "one liar");
-        assert!(!synced(100, &[100, 200, u64::MAX]), "two say so");
-        assert!(synced(100, &[100, 108, 108, 108]), "within the window");
-        assert!(!synced(100, &[100, 109, 109]));
-        assert!(synced(0, &[0]));
-        assert!(is_synced(Height(0), core::iter::once(Height(0)), &set(1)));
+        let synced = |height: u64, told: &[u64]| {
+            is_synced(Height(height), told.iter().copied().map(Height).collect(), &set(4), 3)
+        };
+        assert!(synced(100, &[101, u64::MAX]), "one liar");
+        assert!(!synced(100, &[200, u64::MAX]), "two say so");
+        assert!(synced(100, &[108, 108, 108]), "within the window");
+        assert!(!synced(100, &[109, 109]));
+        assert!(synced(0, &[0, 0]));
+    }
+
+    #[test]
+    fn who_has_heard_of_too_few_does_not_know_what_it_has_missed() {
+        for (n, others, needed) in
+            [(1, 0, 0), (1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 3, 2), (4, 4, 2), (7, 6, 3)]
+        {
+            let synced = |told: usize| is_synced(Height(5), vec![Height(5); told], &set(n), others);
+            let least = (0..=others).find(|told| synced(*told));
+            assert_eq!(least, Some(needed), "of {n}, with {others} others");
+        }
     }
 }

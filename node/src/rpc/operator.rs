@@ -57,7 +57,7 @@ impl OperatorService for Operator {
         let (me, set) = (config.me, &config.set);
         let status = node.status();
         let (driver, waiting, head) = (&status.driver, &status.driver.waiting, &status.head);
-        let halted = driver.fault.clone().or_else(|| waiting.halted.as_ref().map(|halt| format!("{halt:?}")));
+        let halted = driver.fault.clone().or_else(|| waiting.halted.as_ref().map(ToString::to_string));
         let role = match &halted {
             Some(_) => pb::NodeRole::Halted,
             None if !config.is_member() => pb::NodeRole::Follower,

@@ -11,6 +11,7 @@ mod raw;
 #[path = "../support/raw_peer.rs"]
 mod raw_peer;
 mod reads;
+mod status;
 mod submit;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use epione_client::{Config as ClientConfig, EpioneClient, Trust, TxBuilder, auth, tx};
@@ -164,6 +164,11 @@ impl World {
         self.node = Some(node);
     }
 
+    /// Where its consensus log is.
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.config.log_dir()
+    }
+
     /// The other hospitals' nodes, without servers.
     pub(crate) async fn others(&self) -> Vec<Node> {
         self.others_but(None).await
@@ -256,8 +261,17 @@ impl World {
         channel: Channel,
         tx: &SignedTx,
     ) -> Result<pb::TransactionStatus, Status> {
-        let request =
-            pb::SubmitRequest { transaction: Some(tx.into()), wait: pb::WaitLevel::Committed.into() };
+        self.submit_to(channel, tx, pb::WaitLevel::Committed).await
+    }
+
+    /// The same, and waits for as much.
+    pub(crate) async fn submit_to(
+        &self,
+        channel: Channel,
+        tx: &SignedTx,
+        wait: pb::WaitLevel,
+    ) -> Result<pb::TransactionStatus, Status> {
+        let request = pb::SubmitRequest { transaction: Some(tx.into()), wait: wait.into() };
         let answer =
             soon(SubmissionServiceClient::new(channel).submit(self.by("hospital0.admin", request))).await?;
         Ok(answer.into_inner().status.unwrap())
