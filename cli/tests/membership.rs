@@ -45,6 +45,7 @@ fn a_fifth_node_joins_is_counted_on_and_leaves_again() {
     );
     story.decide(&fifth.change(), Some(&fifth), 0, &[1, 2]);
     story.are_in(1, &[0, 1, 2, 3, 4]);
+    story.is_ready(4, true);
     let keys = story.validators(0);
     assert_eq!((keys.len(), &keys[4]), (5, &fifth.voting));
     story.certified_at(4, "anna");
@@ -61,5 +62,7 @@ fn a_fifth_node_joins_is_counted_on_and_leaves_again() {
     story.are_in(2, &[0, 1, 2, 3]);
     story.certified_at(1, "dora");
     story.may_go(4);
+    // It has caught up, and votes no more: nobody is to be sent there.
+    story.is_ready(4, false);
     story.admin(3, &leave).fails(1, &["there is no validator"]);
 }

@@ -448,6 +448,9 @@ fn a_new_view_that_lies_by_one_digest_is_proof_and_is_not_entered() {
             );
             let proof = Alarm::FaultyPrimary { view: View(1), what: Misbehavior::NewViewList };
             assert!(cluster.nodes[last].alarms.contains(&proof), "lie {lie}");
+            let causes = cluster.replica(last).explain().changes;
+            let names: Vec<_> = causes.iter().map(|(cause, count)| (cause.name(), *count)).collect();
+            assert!(names.contains(&("PRIMARY_NEW_VIEW_LIST", 1)), "lie {lie}: {names:?}");
         }
         let truth = Message::NewView(Box::new(honest(&cluster).new_view(1, body)));
         cluster.receive(last, truth).unwrap();

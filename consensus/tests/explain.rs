@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Cluster, v};
-use epione_consensus::{Action, Alarm, Cause, Due, Explanation, Kind, Message, Misbehavior, Stage};
-use epione_types::{Height, View};
+use epione_consensus::{Action, Alarm, Cause, Due, Explanation, Kind, Message, Misbehavior, Payload, Stage};
+use epione_types::{Batch, Height, View};
 
 fn is_vote(message: &Message, kind: Kind) -> bool {
     matches!(message, Message::Vote(vote) if vote.vote.kind == kind)
@@ -148,4 +150,45 @@ fn proof_against_the_primary_is_a_cause_of_its_own() {
     assert_eq!(it.change.unwrap().cause, Cause::FaultyPrimary(what));
     assert_eq!(it.changes[0].0.name(), "PRIMARY_EQUIVOCATION");
     assert!(cluster.replica(2).place().view > View(0) && it.primary == v(1));
+}
+
+/// The reasons that a primary gives by what it proposes, each by the name under which operators count it.
+#[test]
+fn what_a_primary_proposes_wrongly_is_counted_by_its_name() {
+    let propose = |cluster: &mut Cluster, to: &[usize], height, batch: Batch| {
+        let forge =
+            common::forge::Forge { chain: cluster.chain_id, epoch: cluster.set.epoch, set: &cluster.set };
+        let message = forge.proposal(0, height, &Arc::new(Payload::new(batch)));
+        for at in to {
+            cluster.receive(*at, message.clone()).unwrap();
+        }
+        cluster.settle();
+    };
+    let counted = |cluster: &Cluster, at: usize| -> Vec<(&str, u64)> {
+        let changes = cluster.replica(at).explain().changes;
+        changes.into_iter().map(|(cause, count)| (cause.name(), count)).collect()
+    };
+    let mut cluster = Cluster::new(4);
+    cluster.byzantine.insert(0);
+    propose(&mut cluster, &[1], 1, Batch::Null);
+    assert_eq!(counted(&cluster, 1), [("PRIMARY_NULL_BATCH", 1)]);
+
+    // By the batch's own rules: it names another proposer.
+    let mut cluster = Cluster::new(4);
+    cluster.byzantine.insert(0);
+    let stamp = cluster.clock();
+    propose(&mut cluster, &[1], 1, Batch::Proposed { proposer: v(2), stamp, txs: Vec::new() });
+    assert_eq!(counted(&cluster, 1), [("PRIMARY_INVALID_BATCH", 1)]);
+
+    // Two that are empty, at once: f+1 suspect it.
+    let mut cluster = Cluster::new(4);
+    cluster.byzantine.insert(0);
+    for height in [1, 2] {
+        let stamp = cluster.clock();
+        propose(&mut cluster, &[1, 2], height, Batch::Proposed { proposer: v(0), stamp, txs: Vec::new() });
+    }
+    for at in [1, 2] {
+        assert_eq!(counted(&cluster, at), [("EMPTY_BATCHES", 1)], "at {at}");
+    }
+    assert_eq!(counted(&cluster, 3), [("OTHERS_LEFT", 1)]);
 }

@@ -58,6 +58,14 @@ impl Consortium {
         });
     }
 
+    /// Waits until a node is ready, or is not.
+    pub(crate) fn is_ready(&self, node: usize, wanted: bool) {
+        let status = format!("node status --node {node}");
+        eventually(&format!("node {node} is ready: {wanted}"), || {
+            self.admin(node, &status).ok().json()["ready"] == wanted
+        });
+    }
+
     /// Waits until a node that left says that it may be switched off.
     pub(crate) fn may_go(&self, node: usize) {
         let explain = format!("node explain --node {node}");
