@@ -493,6 +493,7 @@ fn a_disk_fault_and_fetching_are_told_by_real_drivers() {
         (&json!(0), &json!("TRANSACTIONS"))
     );
 
+    assert!(cluster.is_voting(3));
     cluster.fail_log(3);
     commit(&mut cluster, 50, 0, &[0, 1, 2]);
     cluster.run(3 * SECOND);
@@ -502,6 +503,7 @@ fn a_disk_fault_and_fetching_are_told_by_real_drivers() {
         (&json!("DISK_FAULT"), &Value::Null, &Value::Null)
     );
     assert!(it["for_ms"].as_u64().unwrap() >= 3_000 && it["missing"] == json!([]), "{it}");
+    assert!(!cluster.is_voting(3) && cluster.is_voting(0), "nobody is to be sent to it");
     assert!(it["advice"].as_str().unwrap().starts_with("Free or repair the disk"), "{it}");
     assert_eq!(cluster.explain(0)["missing"], missing(&[(3, "SILENT")]), "it speaks no more");
 }

@@ -156,6 +156,14 @@ pub struct DriverStatus {
     pub conduct: BTreeMap<ValidatorIndex, Conduct>,
 }
 
+impl DriverStatus {
+    /// A validator of the present epoch whom neither a halt nor a fault of its disk or store keeps from voting.
+    #[must_use]
+    pub fn is_voting(&self) -> bool {
+        self.fault.is_none() && self.waiting.halted.is_none() && self.epoch.is_member()
+    }
+}
+
 /// Where the log's trimming stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trim {

@@ -30,11 +30,9 @@ pub(super) fn readiness(node: &NodeHandle) -> Readiness {
 
 fn of(status: &Status, set: &ValidatorSet, linked: usize) -> Readiness {
     let driver = &status.driver;
-    let is_member = driver.epoch.is_member();
-    let others = set.len().saturating_sub(usize::from(is_member));
+    let others = set.len().saturating_sub(usize::from(driver.epoch.is_member()));
     let synced = is_synced(status.head.height, driver.peers_low.values().copied().collect(), set, others);
-    let voting = driver.fault.is_none() && driver.waiting.halted.is_none() && is_member;
-    Readiness { synced, serving: synced && voting && linked.saturating_add(1) >= set.quorum() }
+    Readiness { synced, serving: synced && driver.is_voting() && linked.saturating_add(1) >= set.quorum() }
 }
 
 /// Within a window of what f + 1 of the `others` have told: one of them is honest, and f liars cannot make it up. Before so

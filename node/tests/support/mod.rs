@@ -504,6 +504,10 @@ impl Cluster {
         let fields = explain::fields(&explain::answer(&status.snapshot));
         serde_json::Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
+    /// Does nothing keep a node from voting, by its status?
+    pub fn is_voting(&self, node: usize) -> bool {
+        self.nodes[node].driver.as_ref().unwrap().status().is_voting()
+    }
     /// Who votes, as a node's status tells: certificates, and of each other validator how many hold its signature and
     /// whether it is ready.
     pub fn votes(&self, node: usize) -> (u32, Vec<(u32, bool)>) {
