@@ -248,9 +248,6 @@ pub fn views_left(it: &Explanation) -> Vec<pb::ViewsLeft> {
 pub fn summary(snapshot: &Snapshot) -> String {
     let mut text = place(snapshot);
     let _infallible = write!(text, ", for {}", long(snapshot.since_ms));
-    if let Some(fetch) = &snapshot.fetching {
-        let _infallible = write!(text, "; {}", fetching(fetch));
-    }
     for (why, how) in [
         (pb::Absence::NotConnected, "not connected"),
         (pb::Absence::OtherChain, "of another chain"),
@@ -275,17 +272,22 @@ fn fetching(fetch: &SnapshotFetch) -> String {
     let SnapshotFetch { height, chunks, here, .. } = fetch;
     if here == chunks {
         return format!(
-            "the snapshot of height {height} is here, and is installed when this node starts again, by itself"
+            "the snapshot of height {height} is here: this node starts again by itself and installs it"
         );
     }
     let left = fetch.eta_ms.map(|eta| format!(", {} left", long(eta))).unwrap_or_default();
-    format!("fetching the snapshot of height {height}: {here} of {chunks} chunks{left}")
+    format!(
+        "fetching the snapshot of height {height} in the place of blocks: {here} of {chunks} chunks{left}"
+    )
 }
 
 fn place(snapshot: &Snapshot) -> String {
     let it = &snapshot.consensus;
     if let Some(fault) = &snapshot.fault {
         return format!("voting has stopped: {fault}");
+    }
+    if let Some(fetch) = &snapshot.fetching {
+        return fetching(fetch);
     }
     let (height, primary) = (it.place.height, snapshot.name(it.primary));
     let votes = it.votes.as_ref().map(|votes| format!("{} of {}", votes.had.len(), votes.needed));

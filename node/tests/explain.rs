@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use epione_consensus::{Action, Ballot, Cause, Change, Due, Explanation, Foreign, Halt, Kind, Place, Stage};
 use epione_node::divergence::{Differing, Divergence};
-use epione_node::explain::{Peer, Snapshot, answer, fields};
+use epione_node::explain::{Peer, Snapshot, SnapshotFetch, answer, fields};
 use epione_types::id::OrgId;
 use epione_types::{ChainId, Epoch, Hash, Height, TxId, ValidatorIndex, View, quorum};
 use serde_json::{Value, json};
@@ -68,6 +68,12 @@ impl Situation for Snapshot {}
 
 /// Small changes of a situation.
 trait Situation: Into<Snapshot> {
+    /// It fetches the snapshot of height 50.
+    fn snapshot(self, chunks: u32, here: u32, eta_ms: Option<u64>) -> Snapshot {
+        let mut it = self.into();
+        it.fetching = Some(SnapshotFetch { height: Height(50), chunks, here, bytes: 61_000_000, eta_ms });
+        it
+    }
     /// The links to these are down.
     fn gone(self, who: &[u16]) -> Snapshot {
         let mut it = self.into();
@@ -226,7 +232,10 @@ fn situations() -> Vec<(&'static str, Snapshot)> {
         ),
         ("the genesis of one of 4 is another", idle(4).of_another_chain(&[1])),
         ("the genesis of this node is another", idle(4).of_another_chain(&[0, 1, 2])),
-        ("fetching blocks", fetching),
+        ("fetching blocks", fetching.clone()),
+        ("fetching a snapshot, of which nothing is here yet", fetching.clone().snapshot(120, 0, None)),
+        ("fetching a snapshot", fetching.clone().snapshot(120, 37, Some(12_400))),
+        ("a snapshot is whole", fetching.snapshot(0, 0, None)),
         ("executing", idle(4).stage(Stage::Execution, 13, 14, 90)),
         ("another one is behind", idle(4).behind(2, 31)),
         (
