@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use epione_client::EpioneClient;
+use epione_client::{ClientError, EpioneClient};
 use epione_proto::v1 as pb;
 use epione_types::codes::Refusal;
 use epione_types::{Outcome, Receipt, TxId};
@@ -16,12 +16,19 @@ use super::load::Answered;
 /// Where each transaction took effect, in one node's blocks.
 pub(super) type Effects = BTreeMap<TxId, Vec<(u64, u32)>>;
 
-/// Reads all blocks of one node up to a height.
-pub(super) async fn effects(client: &EpioneClient, tip: u64) -> Result<Effects, Failed> {
-    let mut found = Effects::new();
+/// Reads all blocks of one node up to a height. Second: the height of the snapshot that it begins with, if it does.
+pub(super) async fn effects(client: &EpioneClient, tip: u64) -> Result<(Effects, u64), Failed> {
+    let (mut found, mut base) = (Effects::new(), 0);
     for height in 1..=tip {
         let request = pb::GetBlockRequest { height, with_transactions: false, with_receipts: true };
-        let block = client.get_block(request).await.map_err(Failed::of)?.block;
+        let block = match client.get_block(request).await {
+            Ok(answer) => answer.block,
+            Err(ClientError::Api(error)) if error.is_elsewhere() => {
+                base = height;
+                continue;
+            }
+            Err(error) => return Err(Failed::of(error)),
+        };
         let block = block.ok_or_else(|| Failed(format!("block {height} is not there")))?;
         for receipt in block.receipts {
             let receipt = Receipt::try_from(receipt).map_err(Failed::of)?;
@@ -31,7 +38,7 @@ pub(super) async fn effects(client: &EpioneClient, tip: u64) -> Result<Effects, 
             }
         }
     }
-    Ok(found)
+    Ok((found, base))
 }
 
 /// How long a node may take to answer what it may refuse.
@@ -71,13 +78,15 @@ pub(super) async fn same_blocks(
     Ok((same, none))
 }
 
-/// Every promise that a node does not keep, in words. None: nothing was lost.
-pub(super) fn broken(promises: &[Answered], node: usize, held: &Effects) -> Vec<String> {
+/// Every promise that a node does not keep, in words. None: nothing was lost. What stands below the snapshot of height `base`
+/// that it begins with is for others to keep.
+pub(super) fn broken(promises: &[Answered], node: usize, (held, base): (&Effects, u64)) -> Vec<String> {
     let mut broken = Vec::new();
     let mut seen = BTreeSet::new();
     for Answered { id, height, index } in promises {
         let place = held.get(id).map(Vec::as_slice).unwrap_or_default();
         match place {
+            [] if *height <= base => {}
             [] => broken
                 .push(format!("{id} was answered COMMITTED in block {height}, and node {node} has none")),
             [only] if only == &(*height, *index) => {}
@@ -117,12 +126,13 @@ mod tests {
             broken(
                 &[promise(1, 5), promise(3, 7)],
                 0,
-                &Effects::from([(id(1), vec![(5, 0)]), (id(3), vec![(7, 0)])])
+                (&Effects::from([(id(1), vec![(5, 0)]), (id(3), vec![(7, 0)])]), 0)
             ),
             Vec::<String>::new()
         );
-        let said = |promises: &[Answered]| broken(promises, 2, &held).join("\n");
+        let said = |promises: &[Answered]| broken(promises, 2, (&held, 4)).join("\n");
         assert!(said(&[promise(4, 5)]).contains("node 2 has none"));
+        assert!(!said(&[promise(4, 4)]).contains("node 2 has none"), "below its snapshot");
         assert!(said(&[promise(1, 6)]).contains("6/0, and on node 2 it is 5/0"));
         assert!(said(&[promise(2, 5)]).contains("took effect 2 times"));
         assert!(said(&[promise(1, 5)]).contains("took effect 2 times"), "one that nobody was told of, too");

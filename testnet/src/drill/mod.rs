@@ -59,6 +59,7 @@ drills!(
     "corrupt-store",
     "corrupt-page",
     "wiped-node",
+    "far-behind",
     "clock-offset",
     "rolling-restart",
     "join",

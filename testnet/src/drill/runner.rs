@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use epione_node::snapshots::Snapshots;
+
 use super::disk::SmallDisk;
 use super::load::{Answered, Answers, Doctor, Doors, Load};
 use super::proxy::Proxies;
@@ -92,6 +94,7 @@ struct Runner<'a> {
     network: Network,
     proxies: Proxies,
     disk: Option<SmallDisk>,
+    snapshots: Option<Snapshots>,
     probe: Probe,
     doors: Doors,
     doctors: Vec<Doctor>,
@@ -136,6 +139,7 @@ impl<'a> Runner<'a> {
         let proxies = Proxies::start(&ports).await.map_err(Failed::of)?;
         for from in 0..ports.len() {
             change::rewire(&network, &proxies, from, &ports)?;
+            change::snapshots(&network, from, drill.snapshots)?;
         }
         let up_within = patience.max(UP_WITHIN);
         network.start_all(up_within).await?;
@@ -152,6 +156,7 @@ impl<'a> Runner<'a> {
             network,
             proxies,
             disk,
+            snapshots: drill.snapshots,
             probe,
             doors,
             doctors,
@@ -703,10 +708,14 @@ impl<'a> Runner<'a> {
     async fn nothing_lost(&mut self, answers: &Answers, height: u64) -> Result<(), Failed> {
         let promises: Vec<Answered> = answers.committed.iter().chain(&self.own).copied().collect();
         self.report.committed = promises.len() as u64;
-        let mut lost = Vec::new();
+        let (mut lost, mut whole) = (Vec::new(), false);
         for node in self.all().filter(|node| !self.out.contains(node)) {
-            let held = lost::effects(&self.doors.admin_at(node, self.patience)?, height).await?;
-            lost.extend(lost::broken(&promises, node, &held));
+            let (held, base) = lost::effects(&self.doors.admin_at(node, self.patience)?, height).await?;
+            whole |= base == 0;
+            lost.extend(lost::broken(&promises, node, (&held, base)));
+        }
+        if !whole {
+            lost.push("every node begins with a snapshot: nobody has all blocks".to_owned());
         }
         self.report.lost.clone_from(&lost);
         self.report.compared = true;

@@ -14,11 +14,13 @@
 //! are to run must have one height and state root, and whatever was answered COMMITTED must be there once.
 //!
 //! It is the other half of the simulator's format (`sim/scenario.rs`): groups, `nodes`, `clients`, `load-us`, `partition`,
-//! `freeze`, `full` and `jump` are written alike, and what only one of the two can do the other refuses by name.
+//! `freeze`, `full`, `jump` and `snapshots` are written alike, and what only one of the two can do the other refuses by name.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use epione_node::snapshots::Snapshots;
 
 /// Most nodes of a drill: processes of one machine.
 const NODES_MAX: usize = 16;
@@ -148,6 +150,8 @@ pub struct Drill {
     pub every: Duration,
     /// A node whose data is kept on a small disk of its own, in MiB.
     pub disk: Option<(usize, u64)>,
+    /// When snapshots are made and fetched, if not as seldom as by default.
+    pub snapshots: Option<Snapshots>,
     /// In order, each with the line that says it.
     pub steps: Vec<(String, Step)>,
 }
@@ -165,6 +169,7 @@ impl Drill {
             clients: 2,
             every: Duration::from_millis(40),
             disk: None,
+            snapshots: None,
             steps: Vec::new(),
         };
         for (at, line) in text.lines().enumerate() {
@@ -184,6 +189,9 @@ impl Drill {
             ["nodes", n] => self.nodes = number(n)?,
             ["clients", n] => self.clients = number::<usize>(n)?.max(1),
             ["load-us", us] => self.every = Duration::from_micros(number::<u64>(us)?.max(1_000)),
+            ["snapshots", "every", every, "gap", gap] => {
+                self.snapshots = Some(Snapshots { every: number(every)?, gap: number(gap)? });
+            }
             ["disk", who, mib] => self.disk = Some((number(who)?, number(mib)?)),
             words => {
                 self.steps.push((line.split_whitespace().collect::<Vec<_>>().join(" "), step(line, words)?))

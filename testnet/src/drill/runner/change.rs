@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use epione_client::{TxBuilder, keys, tx};
+use epione_node::snapshots::Snapshots;
 use epione_proto::v1 as pb;
 use epione_types::call::{Call, ConfirmReadiness, ProposalAction, Propose, Vote};
 use epione_types::codes::ProposalStatus;
@@ -157,6 +158,7 @@ impl Runner<'_> {
         let organisation = organisation.ok_or_else(|| Failed(format!("there is no node {node}")))?;
         self.proxies.add(node, &ports).await.map_err(Failed::of)?;
         rewire(&self.network, &self.proxies, node, &ports)?;
+        snapshots(&self.network, node, self.snapshots)?;
         self.marks.push(0);
         self.start(node)?;
         self.probe = Probe::new(self.network.layout(), self.network.state())?;
@@ -176,4 +178,12 @@ pub(super) fn rewire(network: &Network, proxies: &Proxies, from: usize, ports: &
         text = text.replace(&address(*port), &address(proxy));
     }
     std::fs::write(&path, text).map_err(Failed::of)
+}
+
+/// Writes into a node's configuration when it makes snapshots, and fetches one.
+pub(super) fn snapshots(network: &Network, node: usize, when: Option<Snapshots>) -> Result<(), Failed> {
+    let Some(Snapshots { every, gap }) = when else { return Ok(()) };
+    let path = network.layout().config(node);
+    let text = std::fs::read_to_string(&path).map_err(Failed::of)?;
+    std::fs::write(&path, format!("{text}\n[snapshots]\nevery = {every}\ngap = {gap}\n")).map_err(Failed::of)
 }
