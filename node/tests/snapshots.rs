@@ -239,3 +239,48 @@ fn fetching_goes_on_after_a_restart_with_what_is_here() {
     assert_eq!(cluster.restarts, [3]);
     assert_eq!(total(&sent, "manifest"), 1, "nobody was asked for a manifest again");
 }
+
+#[test]
+fn what_was_committed_below_a_snapshot_is_neither_taken_again_nor_called_expired() {
+    let mut cluster = Cluster::with_snapshots(4, EVERY, EVERY);
+    cluster.run(SECOND);
+    cluster.cut(3);
+    // One that two nodes take, and one that nobody orders: who is away holds both.
+    let (both, mine) = (cluster.patient_until(1, 90 * SECOND), cluster.patient_until(2, 90 * SECOND));
+    let expires_at = support::expires_at(&both);
+    let (committed, lost) = (both.id(), mine.id());
+    cluster.submit(1, both.clone());
+    cluster.submit(3, both.clone());
+    for number in 10.. {
+        if cluster.node(1).head().height.0 >= 3 * EVERY {
+            break;
+        }
+        let tx = cluster.patient(number);
+        let id = cluster.submit(1, tx);
+        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+    }
+    cluster.run(2 * SECOND);
+    assert!(cluster.pending(3, &committed));
+    comes_back(&mut cluster, 60 * SECOND);
+    assert_eq!(cluster.restarts, [3]);
+    assert!(cluster.has(1, &[committed]) && !cluster.has(3, &[committed]));
+    assert_eq!(cluster.known(3, &committed), None, "its durable pool offered it, and it was not taken");
+    assert!(cluster.may_be_below(3, committed, expires_at));
+    assert!(!cluster.may_be_below(3, lost, support::expires_at(&mine)), "that one occurred nowhere");
+    assert!(!cluster.may_be_below(1, committed, expires_at), "this node has every block");
+    cluster.submit(3, both);
+    cluster.run(SECOND);
+    assert_eq!(cluster.known(3, &committed), None);
+    // Time passes, and the state forgets it.
+    while cluster.head_time(3) <= expires_at {
+        cluster.run(30 * SECOND);
+        let tx = cluster.patient(40_000 + usize::try_from(cluster.head_time(3).0 % 1_000_000).unwrap());
+        let id = cluster.submit(1, tx);
+        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+    }
+    cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
+    assert_eq!(cluster.known(3, &committed), None, "it has not expired");
+    assert!(cluster.may_be_below(3, committed, expires_at));
+    assert!(!cluster.may_be_below(3, lost, support::expires_at(&mine)), "a proof says so now");
+    cluster.check();
+}

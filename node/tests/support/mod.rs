@@ -117,6 +117,11 @@ pub fn patient_call(number: usize) -> Call {
     })
 }
 
+/// Until when a transaction may be ordered.
+pub fn expires_at(tx: &SignedTx) -> TimestampMs {
+    epione_proto::decode_body(&tx.body).unwrap().expires_at
+}
+
 struct Flight {
     at: u64,
     from: usize,
@@ -851,6 +856,20 @@ impl Cluster {
     }
     pub fn all_have(&self, ids: &[TxId]) -> bool {
         (0..self.nodes.len()).all(|node| self.has(node, ids))
+    }
+    /// What a node's mempool says of a transaction.
+    pub fn known(&mut self, node: usize, id: &TxId) -> Option<Known> {
+        let (say, said) = std::sync::mpsc::channel();
+        let reply = LookupReply::new(move |known| say.send(known).unwrap());
+        self.nodes[node].inbox.push(Input::Lookup { id: *id, reply });
+        self.round();
+        said.try_recv().unwrap()
+    }
+    pub fn may_be_below(&self, node: usize, id: TxId, expires_at: TimestampMs) -> bool {
+        epione_node::handle::may_be_below(&self.nodes[node].chain, id, expires_at).unwrap()
+    }
+    pub fn head_time(&self, node: usize) -> TimestampMs {
+        self.nodes[node].head().timestamp
     }
     pub fn pending(&mut self, node: usize, id: &TxId) -> bool {
         let (say, said) = std::sync::mpsc::channel();
