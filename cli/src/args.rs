@@ -441,6 +441,11 @@ pub(crate) enum Node {
   epione node explain --node 2
   epione node explain --node 2 --json")]
     Explain(ConnectOnly),
+    /// Let a running node make a snapshot of its present state, for a backup; blocks go on coming in.
+    #[command(after_help = "Example:
+  epione node snapshot --node 2
+  epione backup create --config node2/node.toml --to node2.backup")]
+    Snapshot(ConnectOnly),
     /// Check a configuration without running it; reports every fault at once.
     #[command(after_help = "Example:
   epione node check --config node.toml")]
@@ -473,6 +478,8 @@ pub(crate) enum Ledger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Backup {
     /// Write a backup: of the ledger's head if the node is stopped, else the newest snapshot that it made.
+    ///
+    /// `epione node snapshot` lets a running node make one now.
     ///
     /// A backup holds the state and the proof that it is the network's. It holds no keys and no consensus log: a voting key
     /// is never backed up.

@@ -39,7 +39,14 @@ fn a_backup_is_made_checked_and_brought_back_and_one_without_its_log_refuses_to_
     same_height(&net, 3);
     let (backup, config) = (net.beside("node3.backup"), config(&net, 3));
     let create = || epione(&["backup", "create", "--json", "--config", arg(&config), "--to", arg(&backup)]);
-    create().fails(1, &["the node is running and has made no snapshot yet", "10000", "stop the node"]);
+    create().fails(1, &["the node is running and has made no snapshot yet", "10000", "epione node snapshot"]);
+    let asked = net.run(&["node", "snapshot", "--json", "--node", "3"], "--testnet").ok().json();
+    let running = net.beside("running.backup");
+    let made =
+        epione(&["backup", "create", "--json", "--config", arg(&config), "--to", arg(&running)]).ok().json();
+    assert!(made["height"] == asked["height"] && made["height"].as_u64().unwrap() >= 4, "{made}");
+    let again = net.run(&["node", "snapshot", "--json", "--node", "3"], "--testnet").ok().json();
+    assert!(again["height"].as_u64() >= asked["height"].as_u64(), "the same state, or a later one: {again}");
     let restore = || epione(&["backup", "restore", arg(&backup), "--json", "--config", arg(&config)]);
     restore().fails(1, &["stop it first"]);
 

@@ -93,6 +93,8 @@ reads! {
         get_node_status(GetNodeStatusRequest) -> GetNodeStatusResponse;
         /// Where consensus stands at the node, and what to do; on its operators' address only.
         explain(ExplainRequest) -> ExplainResponse;
+        /// Makes a snapshot of the node's present state; on its operators' address only.
+        make_snapshot(MakeSnapshotRequest) -> MakeSnapshotResponse;
     }
 }
 

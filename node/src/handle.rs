@@ -21,7 +21,7 @@ use epione_types::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::{DriverStatus, Input, LookupReply};
+use crate::driver::{DriverStatus, Input, LookupReply, SnapshotReply};
 use crate::feed::{Block, Feed, Found, Progress, Wait, Word};
 use crate::mempool::{Account, Client, Known};
 use crate::network::{Counters, Network, PeerStatus};
@@ -417,6 +417,20 @@ impl NodeHandle {
     /// Ends when the node stops, whatever is waited for.
     async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, NodeError> {
         self.0.stop.run_until_cancelled(waiting).await.ok_or(NodeError::Stopping)
+    }
+
+    /// Makes a snapshot of the present state, or of one a little earlier that is being made; its height.
+    ///
+    /// # Errors
+    /// The node stops. Inside: why there is none.
+    pub async fn make_snapshot(&self) -> Result<Result<Height, String>, NodeError> {
+        let (reply, word) = oneshot::channel();
+        let reply = SnapshotReply::new(move |made| {
+            // Whoever does not listen any more has given up.
+            let _ = reply.send(made);
+        });
+        self.input(Input::MakeSnapshot(reply)).await?;
+        self.unless_stopped(word).await?.map_err(|_| NodeError::Stopping)
     }
 
     /// Resolves when the node begins to stop.

@@ -104,6 +104,8 @@ pub enum Job {
     Keep(Evidence),
     /// Make everything stored so far survive a power cut.
     SyncStore,
+    /// Begin to capture the head's state for a snapshot.
+    Capture,
     /// Write the durable pool anew: only these, and whatever was logged from `from` on, are needed.
     CompactPool {
         /// Everything that was accepted, is not finished, and was logged before `from`.
@@ -162,7 +164,9 @@ impl Job {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Check(_) | Self::Validate { .. } | Self::CompactPool { .. } => Lane::Verify,
-            Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore => Lane::Write,
+            Self::Execute { .. } | Self::Certify(_) | Self::Keep(_) | Self::SyncStore | Self::Capture => {
+                Lane::Write
+            }
             Self::ReadBlocks { .. } | Self::ReadBatch { .. } | Self::ReadEnd { .. } => Lane::Serve,
             Self::Snapshot(_) => Lane::Snapshot,
             Self::ReadExecution { .. } | Self::Compare { .. } => Lane::Serve,
@@ -213,6 +217,8 @@ pub enum Answer {
         /// For it, and by which stream.
         frame: Option<(Class, Bytes)>,
     },
+    /// Of [`Job::Capture`]: the height; none if there is no block, or one is captured already.
+    Captured(Option<Height>),
     /// Of [`Job::Snapshot`].
     Snapshot(SnapshotAnswer),
     /// Of [`Job::Compare`].

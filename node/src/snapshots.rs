@@ -119,8 +119,10 @@ pub enum Making {
     More,
     /// It waits for its height's certificate.
     Waiting,
-    /// It is made, or was given up.
-    Over,
+    /// It stands on the shelf.
+    Made,
+    /// It was given up.
+    GivenUp,
 }
 
 /// Why a snapshot is not fetched further.
@@ -194,14 +196,19 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
     }
 
     fn make(&mut self, height: Height) -> Making {
-        let maker = self.maker.take().filter(|maker| maker.height() == height);
-        let mut maker = maker.unwrap_or_else(|| Maker::new(height));
+        // A ledger that lost its end executes a height again whose snapshot was made.
+        let begun = self.maker.take().filter(|maker| maker.height() == height);
+        if begun.is_none() && self.shelf.has(height) {
+            self.chain.drop_capture();
+            return Making::Made;
+        }
+        let mut maker = begun.unwrap_or_else(|| Maker::new(height));
         let made = match maker.step(&self.chain, &mut self.shelf) {
             Ok(Made::More) => Making::More,
             Ok(Made::Waiting) => Making::Waiting,
             Ok(Made::Done { height, entries, bytes }) => {
                 info!(%height, entries, bytes, "a snapshot is made");
-                return Making::Over;
+                return Making::Made;
             }
             Err(error) => {
                 warn!(%height, %error, "no snapshot is made of this height");
@@ -209,7 +216,7 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
                 if let Err(error) = self.shelf.drop_making() {
                     warn!(%error, "the beginning of a snapshot could not be removed");
                 }
-                return Making::Over;
+                return Making::GivenUp;
             }
         };
         self.maker = Some(maker);

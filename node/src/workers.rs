@@ -90,6 +90,7 @@ impl<V: Verifier, D: Disk> VerifyLane<V, D> {
             | Job::Certify(_)
             | Job::Keep(_)
             | Job::SyncStore
+            | Job::Capture
             | Job::ReadBlocks { .. }
             | Job::ReadBatch { .. }
             | Job::ReadEnd { .. }
@@ -214,6 +215,11 @@ impl WriteLane {
                 self.done(|chain| chain.keep_evidence(number, bytes)).map(|()| None)
             }
             Job::SyncStore => self.done(Chain::sync).map(|height| Some(Answer::Synced(height))),
+            Job::Capture => {
+                let chain = self.executor.chain();
+                let some = (chain.head().height > Height::ZERO).then(|| chain.begin_capture());
+                Ok(Some(Answer::Captured(some.flatten())))
+            }
             Job::Check(_)
             | Job::Validate { .. }
             | Job::CompactPool { .. }
@@ -278,6 +284,7 @@ impl ServeLane {
             | Job::Certify(_)
             | Job::Keep(_)
             | Job::SyncStore
+            | Job::Capture
             | Job::CompactPool { .. }
             | Job::Snapshot(_) => return None,
         };

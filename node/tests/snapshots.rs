@@ -272,9 +272,12 @@ fn what_was_committed_below_a_snapshot_is_neither_taken_again_nor_called_expired
     cluster.run(SECOND);
     assert_eq!(cluster.known(3, &committed), None);
     // Time passes, and the state forgets it.
-    while cluster.head_time(3) <= expires_at {
+    let (mut number, mut after) = (40_000, 0);
+    while after < 3 {
+        number += 1;
+        after += usize::from(cluster.head_time(3) > expires_at);
         cluster.run(30 * SECOND);
-        let tx = cluster.patient(40_000 + usize::try_from(cluster.head_time(3).0 % 1_000_000).unwrap());
+        let tx = cluster.patient(number);
         let id = cluster.submit(1, tx);
         cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
     }

@@ -37,6 +37,11 @@ pub(super) async fn run(command: Node) -> Result<Shown, CliError> {
             let fields = explain::fields(&answer).into_iter();
             Ok(Shown::one(fields.fold(Fields::new(), |fields, (name, value)| fields.with(name, value))))
         }
+        Node::Snapshot(ConnectOnly { connect }) => {
+            let session = Session::lazy(&connect, Door::Operators)?;
+            let made = session.client.make_snapshot(epione_proto::v1::MakeSnapshotRequest {}).await?;
+            Ok(Shown::one(Fields::new().with("height", made.height)))
+        }
         Node::Check { config } => {
             let found = load(&config)?;
             let fields = Fields::new()

@@ -241,6 +241,13 @@ impl<D: Disk> Shelf<D> {
         self.whole.iter().map(|kept| kept.manifest.header.height)
     }
 
+    /// Is there anything of this height? A second one would be written over it.
+    #[must_use]
+    pub fn has(&self, height: Height) -> bool {
+        let all = self.whole.iter().chain(&self.base).chain(&self.partial).chain(&self.installing);
+        all.map(|kept| kept.manifest.header.height).any(|found| found == height)
+    }
+
     /// The newest whole one above a height.
     #[must_use]
     pub fn newest(&self, above: Height) -> Option<&Manifest> {

@@ -188,6 +188,7 @@ impl<P: Ports> Driver<P> {
                     self.transport.send(peer, class, frame);
                 }
             }
+            Answer::Captured(height) => self.on_captured(height),
             Answer::Snapshot(answer) => self.on_snapshot_answer(answer),
             Answer::Compared { peer, compared } => self.on_compared(peer, compared),
             Answer::Failed(why) => self.fail(why),

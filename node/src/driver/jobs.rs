@@ -9,6 +9,7 @@
 //! | write | certify | one for each of these | never: what is certified was executed |
 //! | write | evidence | one for each validator and kind, in an epoch | never |
 //! | write | sync | 1 | never: the log is trimmed once at a time |
+//! | write | capture | 1 | never: one snapshot is made at a time |
 //! | serve | read | 2 for each peer | never: refused, and counted |
 //! | serve | compare | 1 | never: one peer is asked at a time |
 //! | snapshot | read | 2 for each peer | never: refused, and counted |
@@ -58,7 +59,7 @@ pub fn jobs_max(lane: Lane) -> usize {
     let blocks = window.saturating_mul(3).saturating_add(BLOCKS_MAX);
     match lane {
         Lane::Verify => CHECKS_MAX + VALIDATES_MAX + COMPACTIONS_MAX,
-        Lane::Write => blocks.saturating_mul(2).saturating_add(MAX_VALIDATORS * EVIDENCE_KINDS + 1),
+        Lane::Write => blocks.saturating_mul(2).saturating_add(MAX_VALIDATORS * EVIDENCE_KINDS + 2),
         Lane::Serve => PEERS_MAX * SERVING_MAX + COMPARISONS_MAX,
         Lane::Snapshot => PEERS_MAX * SERVING_MAX + super::snapshot::CHUNKS_MAX + SNAPSHOT_STEPS_MAX,
     }

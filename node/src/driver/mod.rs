@@ -41,6 +41,7 @@ use crate::snapshots::Snapshots;
 use crate::validate::Checked;
 
 pub use jobs::{CHECK_TXS_MAX, jobs_max};
+pub use snapshot::SnapshotReply;
 
 /// Bytes of an encoded batch that are not transactions.
 const BATCH_OVERHEAD: usize = 4 + 2 + 8 + 8;
@@ -95,6 +96,8 @@ pub enum Input {
         /// Called once.
         reply: LookupReply,
     },
+    /// An operator wants a snapshot of the present state.
+    MakeSnapshot(SnapshotReply),
     /// From a worker.
     Answer(Answer),
     /// Nothing but time.
@@ -361,6 +364,7 @@ impl<P: Ports> Driver<P> {
                 Input::Frame { from, class, bytes } => self.on_frame(from, class, &bytes, &mut step),
                 Input::Submit(candidate) => self.admit(candidate),
                 Input::Lookup { id, reply } => (reply.0)(self.pool.known(&id)),
+                Input::MakeSnapshot(reply) => self.want_snapshot(reply),
                 Input::Answer(answer) => self.on_answer(answer, &mut step),
                 Input::Tick => {}
             }

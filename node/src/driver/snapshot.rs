@@ -34,6 +34,10 @@ const PATIENCE_MS: u64 = 10_000;
 const STALLED_MS: u64 = 60_000;
 /// After nobody had a snapshot, nobody is asked for so long, in ms.
 const PAUSE_MS: u64 = 60_000;
+/// Calls that wait for a snapshot.
+const WANTED_MAX: usize = 16;
+/// How often one is begun for those who wait.
+const TRIES_MAX: usize = 5;
 /// Between two steps of making one, in ms: consensus comes first.
 const STEP_MS: u64 = 10;
 /// Between two looks for the certificate that a made one waits for, in ms.
@@ -107,11 +111,28 @@ enum Fetch {
     Whole(Height),
 }
 
+/// Called once with the height of the snapshot that was made, or why there is none. Must not block.
+pub struct SnapshotReply(Box<dyn FnOnce(Result<Height, String>) + Send>);
+
+impl SnapshotReply {
+    /// From a closure.
+    pub fn new(reply: impl FnOnce(Result<Height, String>) + Send + 'static) -> Self {
+        Self(Box::new(reply))
+    }
+}
+impl core::fmt::Debug for SnapshotReply {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SnapshotReply")
+    }
+}
+
 /// A snapshot being made.
 #[derive(Debug, Default)]
 enum Make {
     #[default]
     Nothing,
+    /// The writer was asked to capture the head.
+    Capture,
     /// A step is under way.
     Step(Height),
     /// The next step is due then.
@@ -123,6 +144,9 @@ enum Make {
 pub(super) struct Shelving {
     settings: Snapshots,
     make: Make,
+    /// Operators who wait for it, and how often it was begun for them.
+    wanted: Vec<SnapshotReply>,
+    tries: usize,
     fetch: Fetch,
     /// Who had none, or whose came to nothing.
     passed: BTreeSet<ValidatorIndex>,
@@ -299,9 +323,42 @@ impl<P: Ports> Driver<P> {
         self.workers.start(Job::Snapshot(SnapshotJob::Drop));
     }
 
+    /// An operator wants one of the present state; one that is being made already is as good.
+    pub(super) fn want_snapshot(&mut self, reply: SnapshotReply) {
+        if self.shelving.wanted.len() >= WANTED_MAX {
+            return (reply.0)(Err(format!("{WANTED_MAX} calls wait for a snapshot already")));
+        }
+        self.shelving.wanted.push(reply);
+        if matches!(self.shelving.make, Make::Nothing) {
+            self.shelving.tries = 0;
+            self.capture();
+        }
+    }
+
+    fn capture(&mut self) {
+        self.shelving.make = Make::Capture;
+        self.shelving.tries += 1;
+        self.workers.start(Job::Capture);
+    }
+
+    pub(super) fn on_captured(&mut self, height: Option<Height>) {
+        match height {
+            Some(height) => self.make_snapshot(height),
+            None if matches!(self.shelving.make, Make::Capture) => self.made(Err("there is no block yet")),
+            None => {} // a height that was due came before, and its snapshot is being made
+        }
+    }
+
+    fn made(&mut self, result: Result<Height, &str>) {
+        self.shelving.make = Make::Nothing;
+        for reply in core::mem::take(&mut self.shelving.wanted) {
+            (reply.0)(result.map_err(str::to_owned));
+        }
+    }
+
     /// A snapshot of this height is being captured: it is made in steps.
     pub(super) fn make_snapshot(&mut self, height: Height) {
-        if matches!(self.shelving.make, Make::Nothing) {
+        if matches!(self.shelving.make, Make::Nothing | Make::Capture) {
             self.shelving.make = Make::Step(height);
             self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
         }
@@ -314,7 +371,11 @@ impl<P: Ports> Driver<P> {
                     self.shelving.make = match made {
                         Making::More => Make::Due(height, self.now.saturating_add(STEP_MS)),
                         Making::Waiting => Make::Due(height, self.now.saturating_add(LOOK_MS)),
-                        Making::Over => Make::Nothing,
+                        Making::Made => return self.made(Ok(height)),
+                        // Its height was certified by a later one's certificate, or too much changed meanwhile.
+                        Making::GivenUp if self.shelving.wanted.is_empty() => Make::Nothing,
+                        Making::GivenUp if self.shelving.tries < TRIES_MAX => return self.capture(),
+                        Making::GivenUp => return self.made(Err("it could not be made; see the node's log")),
                     };
                 }
             }

@@ -87,6 +87,9 @@ pub(super) enum RpcError {
     #[error("the transaction has expired; its proof is not kept any more")]
     ExpiryNotProvable,
 
+    #[error("no snapshot was made: {0}")]
+    NoSnapshot(String),
+
     /// A refusal of the transport's: no message, too large a message, no such method.
     #[error("{0}")]
     Transport(Status),
@@ -117,6 +120,7 @@ impl From<RpcError> for ApiError {
             E::SlowConsumer(_) => Self::overload("SLOW_CONSUMER", text, LATER),
             E::StreamAge { .. } => Self::new(Code::Unavailable, "STREAM_AGE", text),
 
+            E::NoSnapshot(_) => Self::new(Code::FailedPrecondition, "NO_SNAPSHOT", text),
             E::NotFound(_) => Self::new(Code::NotFound, "NOT_FOUND", text),
             E::PageSize { .. } => Self::invalid("page.page_size", "OUT_OF_RANGE", text),
             E::PageToken => Self::invalid("page.page_token", "BAD_PAGE_TOKEN", text),

@@ -47,6 +47,16 @@ impl OperatorService for Operator {
         Ok(Response::new(explain::answer(&self.node.status().driver.snapshot)))
     }
 
+    async fn make_snapshot(
+        &self,
+        request: Request<pb::MakeSnapshotRequest>,
+    ) -> Result<Response<pb::MakeSnapshotResponse>, Status> {
+        self.allow(&request)?;
+        let made = self.node.make_snapshot().await.map_err(RpcError::from)?;
+        let height = made.map_err(RpcError::NoSnapshot)?;
+        Ok(Response::new(pb::MakeSnapshotResponse { height: height.0 }))
+    }
+
     async fn get_node_status(
         &self,
         request: Request<pb::GetNodeStatusRequest>,

@@ -431,6 +431,9 @@ fn questions(sent: &SignedTx) -> Vec<Question> {
         question("OperatorService.GetNodeStatus", "", yes, |_, there| {
             there.then_some(pb::GetNodeStatusRequest {})
         }),
+        question("OperatorService.MakeSnapshot", "", yes, |_, there| {
+            there.then_some(pb::MakeSnapshotRequest {})
+        }),
         question("OperatorService.Explain", "", yes, |_, there| there.then_some(pb::ExplainRequest {})),
     ]
 }
