@@ -34,6 +34,8 @@ pub(crate) const TIP: &[u8] = b"Mtip";
 pub(crate) const BASE: &[u8] = b"Mbase";
 /// Height of a snapshot that is being installed: until it is, nothing else here counts.
 pub(crate) const INSTALLING: &[u8] = b"Minstalling";
+/// What the log has to hold at least, while a snapshot is being installed (R26).
+pub(crate) const POSITION: &[u8] = b"Mposition";
 /// Height of the highest certificate.
 pub(crate) const CERTIFIED: &[u8] = b"Mcertified";
 

@@ -257,7 +257,7 @@ impl Chain {
     /// Rebuilds what is kept in memory and checks the tip.
     fn load(&mut self, pace: Pace) -> Result<(), ChainError> {
         if let Some(height) = self.height_under(keys::INSTALLING)? {
-            let why = "a snapshot was being installed, and is not there any more".to_owned();
+            let why = "a snapshot was being installed, and is not there any more: remove the ledger's folder, and this node fetches its ledger again".to_owned();
             return Err(ChainError::Damaged { what: "state", height, why });
         }
         self.base = self.height_under(keys::BASE)?.unwrap_or(Height::ZERO);

@@ -183,6 +183,10 @@ fn fold(chunks: &[Chunk]) -> Option<Hash> {
         if chunk.depth < depth || chunk.depth > DEPTH_MAX {
             return None;
         }
+        // Nothing has one hash: what could never be delivered is not begun.
+        if (chunk.entries == 0) != (chunk.hash == EMPTY) || (chunk.entries == 0) != (chunk.bytes == 0) {
+            return None;
+        }
         if chunk.depth == depth {
             *next = chunks.next();
             return Some((chunk.hash, u64::from(chunk.entries)));

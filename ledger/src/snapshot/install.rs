@@ -3,7 +3,7 @@
 //! A mark is set first and removed by the batch that makes the snapshot's block the tip: between, the store opens as
 //! nothing but damaged, and installing begins anew. Blocks that were there stay; those between are nowhere here.
 
-use epione_types::{Height, codec};
+use epione_types::{Height, Receipt, codec};
 use tracing::info;
 
 use super::format::{Manifest, Unpacked};
@@ -53,6 +53,41 @@ impl Rows<'_> {
     }
 }
 
+impl Rows<'_> {
+    /// Blocks up to `tip` that no certificate vouches for: those between them and the snapshot never come, so nothing will ever
+    /// hold them against the chain.
+    fn clear_uncertified(&mut self, tip: Height) -> Result<(), StoreError> {
+        let height_of = |bytes: Vec<u8>| codec::decode::<Height>(&bytes, 8).ok();
+        let certified = self.store.get(keys::CERTIFIED)?.and_then(height_of).unwrap_or_default();
+        for height in (certified.next().0..=tip.0).map(Height) {
+            for prefix in [keys::BATCH, keys::RECEIPTS] {
+                let (mut bytes, end) = (Vec::new(), keys::at(prefix, height.next()));
+                let mut next = Some(keys::at(prefix, height));
+                while let Some(from) = next {
+                    let page = self.store.scan(&from, Some(&end), BATCH_ROWS)?;
+                    for (key, row) in page.rows {
+                        bytes.extend(row);
+                        self.batch.delete(key);
+                    }
+                    next = page.next;
+                }
+                let receipts = codec::decode::<Vec<Receipt>>(&bytes, bytes.len()).unwrap_or_default();
+                for receipt in receipts.iter().filter(|_| prefix == keys::RECEIPTS) {
+                    let key = keys::tx(receipt.tx_id);
+                    let located = self.store.get(&key)?;
+                    let located = located.and_then(|at| codec::decode::<(Height, u32)>(&at, at.len()).ok());
+                    if located.is_some_and(|(at, _)| at == height) {
+                        self.batch.delete(key);
+                    }
+                }
+            }
+            self.batch.delete(keys::at(keys::HEADER, height));
+            self.apply(BATCH_ROWS)?;
+        }
+        Ok(())
+    }
+}
+
 /// Installs the snapshot that [`Shelf::to_install`] named, verified by the caller, if the store is not as far already.
 /// `store` must not be open as a chain. True if it was installed.
 ///
@@ -76,6 +111,12 @@ pub fn install<D: Disk>(
         shelf.done_with_install(base == Some(height))?;
         return Ok(false);
     }
+    if !under_way {
+        // Before anything is removed: a damaged snapshot costs itself, and not the ledger.
+        for index in (0..).take(manifest.chunks.len()) {
+            shelf.installing(index)?;
+        }
+    }
     fill(store, manifest, origin, |index| shelf.installing(index))?;
     shelf.done_with_install(true)?;
     Ok(true)
@@ -95,18 +136,22 @@ pub fn fill(
     let tip = store.get(keys::TIP)?.and_then(|bytes| codec::decode::<Height>(&bytes, 8).ok());
     info!(%height, entries = manifest.entries(), "installing a snapshot");
     // What the log has to hold at least (R26) is what the last block here says, until blocks above the snapshot say more.
+    let begun = store.get(keys::POSITION)?.and_then(|bytes| codec::decode::<u64>(&bytes, 8).ok());
     let position = match tip {
+        Some(_) if begun.is_some() => begun,
         Some(tip) => store.get(&keys::at(keys::HEADER, tip))?.and_then(|bytes| log_position(&bytes)),
         None => None,
     };
     let mut rows = Rows { store, batch: Batch::new() };
     rows.batch.put(keys::INSTALLING, codec::encode(&height));
+    rows.batch.put(keys::POSITION, codec::encode(&position.unwrap_or(0)));
     rows.batch.put(keys::IDENTITY, codec::encode(&(crate::chain::LAYOUT, origin.chain)));
     rows.apply(0)?;
     store.sync()?;
     for prefix in [keys::STATE, keys::CHANGES, keys::CHECKPOINT, keys::EPOCH] {
         rows.clear(prefix)?;
     }
+    rows.clear_uncertified(tip.unwrap_or_default())?;
     let mut tree = checkpoint::Whole::new(keys::CHECKPOINT);
     for index in (0..).take(manifest.chunks.len()) {
         let chunk = chunk(index)?;
@@ -130,6 +175,7 @@ pub fn fill(
         rows.batch.put(key, codec::encode(&height));
     }
     rows.batch.delete(keys::INSTALLING);
+    rows.batch.delete(keys::POSITION);
     rows.apply(0)?;
     store.sync()?;
     info!(%height, "installed");

@@ -12,7 +12,9 @@ use std::io;
 
 use epione_types::{Hash, Height};
 
-use super::format::{CHUNK_BYTES, CHUNKS_MAX, Chunk, DEPTH_MAX, Entry, Manifest, SNAPSHOT_VERSION, pack};
+use super::format::{
+    CHUNK_BYTES, CHUNKS_MAX, Chunk, DEPTH_MAX, Entry, MANIFEST_BYTES_MAX, Manifest, SNAPSHOT_VERSION, pack,
+};
 use super::shelf::{Shelf, ShelfError};
 use crate::chain::{Captured, Chain, ChainError};
 use crate::disk::Disk;
@@ -46,7 +48,7 @@ pub enum MakeError {
     #[error("height {0} has no certificate of its own")]
     Uncertified(Height),
     /// More keys than a snapshot holds.
-    #[error("the state does not fit {CHUNKS_MAX} chunks")]
+    #[error("the state does not fit {CHUNKS_MAX} chunks, or their list {MANIFEST_BYTES_MAX} bytes")]
     TooLarge,
 }
 
@@ -162,7 +164,13 @@ impl Maker {
     /// Of the state that [`Chain::begin_capture`] began to capture.
     #[must_use]
     pub fn new(height: Height) -> Self {
-        Self::sized(height, PAGES, RUN_BYTES, CHUNK_BYTES)
+        Self::with_chunks_of(height, CHUNK_BYTES)
+    }
+
+    /// With chunks of so many bytes; nodes that fetch from one another divide alike.
+    #[must_use]
+    pub fn with_chunks_of(height: Height, chunk_bytes: usize) -> Self {
+        Self::sized(height, PAGES, RUN_BYTES, chunk_bytes.min(CHUNK_BYTES))
     }
 
     /// With so many pages in a step, and runs and chunks of so many bytes; tests make them small.
@@ -259,6 +267,9 @@ impl Maker {
             certificate,
             chunks: std::mem::take(chunks),
         };
+        if manifest.encode().len() > MANIFEST_BYTES_MAX {
+            return Err(MakeError::TooLarge);
+        }
         let (entries, bytes) = (manifest.entries(), manifest.bytes());
         shelf.finish(&manifest)?;
         Ok(Made::Done { height, entries, bytes })

@@ -12,13 +12,14 @@
 //! What a chunk is worth, only its manifest says: it is checked whenever it is read, so a damaged file costs a snapshot and
 //! nobody's trust.
 
+use std::collections::HashMap;
 use std::io;
 
 use bytes::Bytes;
-use epione_types::Height;
+use epione_types::{Hash, Height};
 
 use super::format::{
-    Entry, MANIFEST_BYTES_MAX, Manifest, PACKED_BYTES_MAX, SnapshotError, SnapshotId, Unpacked, unpack,
+    Chunk, Entry, MANIFEST_BYTES_MAX, Manifest, PACKED_BYTES_MAX, SnapshotError, SnapshotId, Unpacked, unpack,
 };
 use crate::disk::Disk;
 
@@ -213,11 +214,21 @@ impl<D: Disk> Shelf<D> {
         };
         while let Some((index, bytes)) = record_head(&self.disk.read(&name, end, RECORD_HEAD)?) {
             let next = end + (RECORD_HEAD + bytes) as u64;
-            let Some(place) =
-                places.get_mut(index as usize).filter(|_| next <= length && bytes <= PACKED_BYTES_MAX)
+            let (Some(place), Some(chunk)) =
+                (places.get_mut(index as usize), manifest.chunks.get(index as usize))
             else {
                 break;
             };
+            if next > length || bytes > PACKED_BYTES_MAX {
+                break;
+            }
+            // What is fetched is not synced until it is whole: a power cut leaves anything of it, zeros too.
+            if kind == Kind::Partial {
+                let packed = self.disk.read(&name, end + RECORD_HEAD as u64, bytes)?;
+                if unpack(chunk, index, &packed).is_err() {
+                    break;
+                }
+            }
             *place = Some((end, bytes));
             end = next;
         }
@@ -330,19 +341,49 @@ impl<D: Disk> Shelf<D> {
         if let Some(partial) = self.partial.as_ref().filter(|kept| kept.id == id) {
             return Ok(fetched(partial));
         }
-        self.drop_partial()?;
         let height = manifest.header.height;
         if let Some(at) = self.whole.iter().position(|kept| kept.manifest.header.height == height) {
             self.whole.remove(at);
             self.remove(Kind::Whole, height)?;
         }
+        let earlier = self.partial.take();
+        if earlier.as_ref().is_some_and(|kept| kept.manifest.header.height == height) {
+            self.partial = earlier;
+            self.drop_partial()?;
+            return self.begin(manifest);
+        }
         self.fresh(&Kind::Chunks.name(height))?;
         self.file(&Kind::Partial.name(height), &manifest.encode())?;
         let places = vec![None; manifest.chunks.len()];
-        let kept = Kept { id, manifest, places, end: 0 };
-        let fetched = fetched(&kept);
-        self.partial = Some(kept);
-        Ok(fetched)
+        self.partial = Some(Kept { id, manifest, places, end: 0 });
+        if let Some(earlier) = earlier {
+            self.take_over(&earlier)?;
+            self.remove(Kind::Partial, earlier.manifest.header.height)?;
+        }
+        let nothing = ShelfError::Damaged { height, source: SnapshotError::NoSuchChunk(0) };
+        self.partial().ok_or(nothing)
+    }
+
+    /// Chunks that the snapshot before had as well: most of a state does not change while it is fetched.
+    fn take_over(&mut self, earlier: &Kept) -> Result<(), ShelfError> {
+        let here = (0..).zip(&earlier.manifest.chunks).zip(&earlier.places);
+        let known: HashMap<Hash, (u32, Chunk)> = here
+            .filter(|(_, place)| place.is_some())
+            .map(|((index, chunk), _)| (chunk.hash, (index, *chunk)))
+            .collect();
+        let wanted: Vec<(u32, Chunk)> = match &self.partial {
+            Some(kept) => (0..).zip(kept.manifest.chunks.iter().copied()).collect(),
+            None => Vec::new(),
+        };
+        for (index, chunk) in wanted {
+            let Some((of, _)) = known.get(&chunk.hash).filter(|(_, other)| *other == chunk) else { continue };
+            let height = earlier.manifest.header.height;
+            if let Ok((packed, _)) = read(&mut self.disk, height, *of, place(earlier, *of))? {
+                // Checked again: equal hashes at another place of the tree are another chunk.
+                let _kept = self.keep(index, &packed)?;
+            }
+        }
+        Ok(())
     }
 
     /// The snapshot that is being fetched.
@@ -579,7 +620,7 @@ fn fetched(kept: &Kept) -> Fetched {
 }
 
 /// What a chunk should be, and where its record stands.
-fn place(kept: &Kept, index: u32) -> Option<(super::format::Chunk, u64, usize)> {
+fn place(kept: &Kept, index: u32) -> Option<(Chunk, u64, usize)> {
     let chunk = kept.manifest.chunks.get(index as usize)?;
     let (offset, bytes) = (*kept.places.get(index as usize)?)?;
     Some((*chunk, offset, bytes))
@@ -590,7 +631,7 @@ fn read<D: Disk>(
     disk: &mut D,
     height: Height,
     index: u32,
-    place: Option<(super::format::Chunk, u64, usize)>,
+    place: Option<(Chunk, u64, usize)>,
 ) -> io::Result<Result<(Vec<u8>, Unpacked), SnapshotError>> {
     let Some((chunk, offset, bytes)) = place else { return Ok(Err(SnapshotError::NoSuchChunk(index))) };
     let packed = disk.read(&Kind::Chunks.name(height), offset + RECORD_HEAD as u64, bytes)?;

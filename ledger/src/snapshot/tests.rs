@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use epione_types::finality::FinalityError;
 use epione_types::genesis::Params;
-use epione_types::{Certificate, ChainId, Epoch, Hash, Height, SignatureSet, ValidatorSet, Verifier};
+use epione_types::{Certificate, ChainId, Epoch, Hash, Height, SignatureSet, TxId, ValidatorSet, Verifier};
 
 use super::format::{Entry, pack};
 use super::make::Made;
@@ -13,7 +14,7 @@ use super::*;
 use crate::chain::tests::{block, certify, origin, stores};
 use crate::chain::{Appended, Captured, Chain, ChainError};
 use crate::disk::{Disk, MemoryDisk};
-use crate::store::{MemoryStore, Store};
+use crate::store::{Batch, MemoryStore, Page, Store, StoreError};
 
 /// A block that sets, replaces and deletes keys of 500.
 fn extend(chain: &Chain) {
@@ -148,31 +149,164 @@ fn a_ledger_goes_on_from_a_snapshot_as_if_it_had_been_there() {
     }
 }
 
+/// Fails after so many writes.
+#[derive(Debug)]
+struct Dying(MemoryStore, std::sync::atomic::AtomicUsize);
+
+impl Store for Dying {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, StoreError> {
+        self.0.scan(from, to, limit)
+    }
+    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let died = || StoreError::Disk { doing: "writing", source: std::io::Error::other("died") };
+        let left = |left: usize| left.checked_sub(1);
+        self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).map_err(|_| died())?;
+        self.0.apply(batch)
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.sync()
+    }
+    fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.0.size_bytes()
+    }
+}
+
+/// A ledger of ten certified blocks and two that nobody vouches for.
+fn lagging() -> MemoryStore {
+    let store = MemoryStore::new();
+    let chain = chain_of(Arc::new(store.clone()), 10);
+    for n in [211, 212] {
+        chain.append(&block(&chain, n)).unwrap();
+    }
+    store
+}
+
 #[test]
 fn an_installation_that_was_cut_short_begins_anew_and_nothing_opens_before() {
     let source = chain_of(Arc::new(MemoryStore::new()), 25);
     let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
     make(&source, &mut shelf);
-    let store = Arc::new(MemoryStore::new());
-    let disk = MemoryDisk::new();
+    for writes in 0.. {
+        let store = lagging();
+        let mut here = Shelf::open(MemoryDisk::new()).unwrap();
+        fetch(&mut shelf, &mut here);
+        let manifest = here.to_install().unwrap().unwrap();
+        let dying = Dying(store.clone(), writes.into());
+        let first = install(&dying, &mut here, &manifest, &origin());
+        if writes == 0 {
+            assert_eq!(Chain::open(Arc::new(store.clone()), &origin()).unwrap().head().height, Height(12));
+        } else if first.is_err() {
+            let refused = Chain::open(Arc::new(store.clone()), &origin()).unwrap_err();
+            assert!(
+                matches!(refused, ChainError::Damaged { what: "state", height: Height(25), .. }),
+                "after {writes} writes: {refused}"
+            );
+        }
+        if first.is_err() {
+            let manifest = here.to_install().unwrap().unwrap();
+            assert!(install(&store, &mut here, &manifest, &origin()).unwrap());
+        }
+        let chain = Chain::open(Arc::new(store), &origin()).unwrap();
+        assert_eq!((chain.head().height, state(&chain)), (Height(25), entries(&mut here)));
+        // What the log has to hold is what the tip said before (R26).
+        assert_eq!(chain.log_position(Height(25)).unwrap(), Some(2_120), "after {writes} writes");
+        // Nothing will hold the two blocks against the chain: they are gone, with their index.
+        for (n, height) in [(211, 11), (212, 12)] {
+            assert_eq!(chain.header(Height(height)).unwrap(), None);
+            assert_eq!(chain.receipts(Height(height)).unwrap(), None);
+            assert_eq!(chain.batch(Height(height)).unwrap(), None);
+            assert_eq!(chain.locate(TxId([n; 32])).unwrap(), None);
+        }
+        assert!(chain.receipts(Height(10)).unwrap().is_some() && chain.header(Height(10)).unwrap().is_some());
+        if first.is_ok() {
+            assert!(writes > 3, "it was cut short at several places");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_costs_itself_and_not_the_ledger() {
+    let source = chain_of(Arc::new(MemoryStore::new()), 25);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&source, &mut shelf);
+    let (store, disk) = (lagging(), MemoryDisk::new());
+    let before = chain_of(Arc::new(MemoryStore::new()), 10);
     let mut here = Shelf::open(disk.clone()).unwrap();
     fetch(&mut shelf, &mut here);
-    // A chunk is damaged, so it stops half way.
-    let name = format!("{:020}.chunks", 25);
-    let whole = disk.bytes(&name).unwrap();
-    disk.damage(&name, |bytes| bytes[20] ^= 1);
+    disk.damage(&format!("{:020}.chunks", 25), |bytes| *bytes.last_mut().unwrap() ^= 1);
     let manifest = here.to_install().unwrap().unwrap();
-    let error = install(&*store, &mut here, &manifest, &origin()).unwrap_err();
+    let error = install(&store, &mut here, &manifest, &origin()).unwrap_err();
     assert!(matches!(error, InstallError::Shelf(ShelfError::Damaged { height: Height(25), .. })), "{error}");
-    let refused = Chain::open(store.clone(), &origin()).unwrap_err();
-    assert!(matches!(refused, ChainError::Damaged { what: "state", height: Height(25), .. }), "{refused}");
     assert!(here.to_install().unwrap().is_none(), "what is damaged is gone");
+    let chain = Chain::open(Arc::new(store.clone()), &origin()).unwrap();
+    assert_eq!((chain.head().height, chain.base()), (Height(12), Height(0)));
+    assert_eq!(chain.header(Height(10)).unwrap(), before.header(Height(10)).unwrap());
+    drop(chain);
     // Fetched again, it is installed.
-    assert!(disk.bytes(&name).is_none_or(|bytes| bytes != whole));
     fetch(&mut shelf, &mut here);
     let manifest = here.to_install().unwrap().unwrap();
-    assert!(install(&*store, &mut here, &manifest, &origin()).unwrap());
-    assert_eq!(Chain::open(store, &origin()).unwrap().head().height, Height(25));
+    assert!(install(&store, &mut here, &manifest, &origin()).unwrap());
+    assert_eq!(Chain::open(Arc::new(store), &origin()).unwrap().head().height, Height(25));
+}
+
+#[test]
+fn what_a_power_cut_leaves_of_a_fetched_snapshot_is_fetched_again_and_what_did_not_change_is_not() {
+    let still = |chain: &Chain, shelf: &mut Shelf<MemoryDisk>| {
+        let mut maker = Maker::sized(chain.begin_capture().unwrap(), 1, 2_000, 900);
+        while maker.step(chain, shelf).unwrap() == Made::More {}
+    };
+    let source = chain_of(Arc::new(MemoryStore::new()), 10);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    still(&source, &mut shelf);
+    let manifest = shelf.newest(Height::ZERO).unwrap().clone();
+    let disk = MemoryDisk::new();
+    let mut here = Shelf::open(disk.clone()).unwrap();
+    here.begin(manifest.clone()).unwrap();
+    let chunks = manifest.chunks.len();
+    for index in (0..).take(chunks - 1) {
+        here.keep(index, &shelf.read_chunk(manifest.id(), index).unwrap().0).unwrap().unwrap();
+    }
+    drop(here);
+    // The length was kept, the bytes of the last records were not.
+    let name = format!("{:020}.chunks", manifest.header.height.0);
+    let third = {
+        let bytes = disk.bytes(&name).unwrap();
+        let mut at = 0;
+        for _ in 0..2 {
+            at += 8 + u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+        }
+        at
+    };
+    disk.clone().sync(&name).unwrap();
+    disk.damage(&name, |bytes| bytes[third..].fill(0));
+    let mut here = Shelf::open(disk).unwrap();
+    let partial = here.partial().unwrap();
+    assert_eq!(partial.missing.len(), chunks - 2, "two are whole");
+    // A later one: what it has in common need not come again.
+    here.keep(2, &shelf.read_chunk(manifest.id(), 2).unwrap().0).unwrap().unwrap();
+    let writes = [(b"key000".to_vec(), Some(b"another".to_vec()))].into();
+    let next = crate::chain::NewBlock { writes, ..block(&source, 11) };
+    let Appended::Stored(header) = source.append(&next).unwrap() else { panic!("it is new") };
+    certify(&source, &header);
+    let mut other = Shelf::open(MemoryDisk::new()).unwrap();
+    still(&source, &mut other);
+    let later = other.newest(Height::ZERO).unwrap().clone();
+    let common = later.chunks.iter().filter(|chunk| manifest.chunks[..3].contains(chunk)).count();
+    assert!(later.header.height > manifest.header.height && common > 0, "{common}");
+    let begun = here.begin(later.clone()).unwrap();
+    assert_eq!(begun.missing.len(), later.chunks.len() - common);
+    for index in begun.missing {
+        here.keep(index, &other.read_chunk(later.id(), index).unwrap().0).unwrap().unwrap();
+    }
+    here.install_next().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let waiting = here.to_install().unwrap().unwrap();
+    assert!(install(&*store, &mut here, &waiting, &origin()).unwrap());
+    assert_eq!(state(&Chain::open(store, &origin()).unwrap()), state(&source));
 }
 
 #[test]
