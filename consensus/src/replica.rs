@@ -150,6 +150,18 @@ pub enum RestoreError {
         /// Found.
         found: u16,
     },
+    /// The ledger is of an epoch that this validator has left behind, and the log does not lead from there to where it voted:
+    /// what it said between is not in it any more, or it never was there (R20).
+    #[error(
+        "the log is of epoch {log}, the ledger of epoch {ledger}, and nothing leads from one to the other: bring the ledger to \
+         epoch {log} first, with `epione backup create` at another node and `epione backup restore` at this one"
+    )]
+    LedgerBehind {
+        /// In which it voted.
+        log: Epoch,
+        /// Of the ledger's head.
+        ledger: Epoch,
+    },
     /// A record that cannot follow the ones before.
     #[error("record {index} of the log contradicts the ones before it")]
     Contradiction {
@@ -301,12 +313,21 @@ impl Replica {
             }
             // After a restart whose store had fallen back, this epoch's votes stand behind what the log held of the next.
             let now = replica.later.is_empty() || replica.binds_now(&record);
+            let ledger = replica.config.set.epoch;
+            if let Some(log) = record.epoch().filter(|epoch| *epoch > ledger && replica.later.is_empty()) {
+                return Err(RestoreError::LedgerBehind { log, ledger });
+            }
             if now && guard::holds(Guard::RestoredVotes) && !replica.apply(&record) {
                 return Err(RestoreError::Contradiction { index });
             }
             if !now || !replica.later.is_empty() && matches!(record, Record::Batch { .. }) {
                 replica.later.push_back(record);
             }
+        }
+        let ledger = replica.config.set.epoch;
+        let log = replica.later.front().and_then(Record::begins);
+        if let Some(log) = log.filter(|log| log.0 > ledger.0.saturating_add(1)) {
+            return Err(RestoreError::LedgerBehind { log, ledger });
         }
         let mut step = Step::default();
         replica.resume(stored, &mut step);

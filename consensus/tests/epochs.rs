@@ -10,7 +10,7 @@ mod common;
 
 use common::{Cluster, FakeVerifier, Packet, key_of, v};
 use epione_consensus::{
-    Effect, Event, Halt, Kind, Message, Record, Rejected, Replica, Step, Verifying, Vote,
+    Effect, Event, Halt, Kind, Message, Record, Rejected, Replica, RestoreError, Step, Verifying, Vote,
 };
 use epione_types::{Epoch, Height, Params, View};
 
@@ -336,6 +336,34 @@ fn r20_what_was_said_in_an_epoch_after_a_later_one_had_begun_binds() {
     let (replica, _step) = Replica::restore(config, cluster.signer(1), stored, records).unwrap();
     assert_eq!(replica.config().set.epoch, Epoch(1));
     assert!(replica.live_records().contains(&accepted));
+}
+
+/// A ledger that was lost, and a log that does not lead from genesis to where its validator voted: it was trimmed there, or a
+/// snapshot took the ledger over the epochs between.
+#[test]
+fn r20_a_ledger_far_behind_its_log_is_named_and_nothing_is_said() {
+    let mut cluster = cluster(4, 5, &[(1, &[0, 1, 2, 3, 4]), (8, &[0, 1, 2, 3])]);
+    run(&mut cluster, &[0, 1, 2, 3, 4], 10 + W);
+    assert_eq!(epoch(&cluster, 1), 2);
+    let whole = cluster.nodes[1].disk.synced.clone();
+    let (_, set) = cluster.epoch_of(Height(1));
+    let config = epione_consensus::Config::new(cluster.chain_id, set, Height::ZERO, &key_of(1));
+    let stored = || epione_consensus::Stored::genesis(cluster.chain_id, cluster.genesis_time);
+    let restored = |records| Replica::restore(config.clone(), cluster.signer(1), stored(), records);
+    assert!(restored(whole.clone()).is_ok(), "whole, it leads there");
+    let trimmed = cluster.replica(1).live_records();
+    let jumped: Vec<Record> = whole
+        .into_iter()
+        .filter(|record| !matches!(record, Record::Epoch { .. }))
+        .filter(|record| !matches!(record, Record::Sealed { epoch, .. } if *epoch == Epoch(1)))
+        .filter(|record| !matches!(record, Record::Accepted(vote) if vote.vote.epoch == Epoch(1)))
+        .filter(|record| !matches!(record, Record::Prepared(one) if one.pre_prepare.vote.epoch == Epoch(1)))
+        .filter(|record| !matches!(record, Record::Certified(one) if one.epoch == Epoch(1)))
+        .collect();
+    for records in [trimmed, jumped] {
+        let refused = restored(records).map(drop).unwrap_err();
+        assert_eq!(refused, RestoreError::LedgerBehind { log: Epoch(2), ledger: Epoch::ZERO });
+    }
 }
 
 /// Nobody need hold a certificate up to the one in a follower's own log: those who synced past it have a later one.

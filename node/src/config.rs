@@ -397,6 +397,7 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let snapshots = Snapshots {
         every: section.number("every", Snapshots::default().every, 0, SNAPSHOT_HEIGHTS_MAX, faults),
         gap: section.number("gap", Snapshots::default().gap, 0, SNAPSHOT_HEIGHTS_MAX, faults),
+        ..Snapshots::default()
     };
     section.end(faults);
 

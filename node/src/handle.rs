@@ -269,7 +269,13 @@ impl NodeHandle {
             Ok(admitted) => admitted,
             // Too late to be taken, but it may have come before: then it has an outcome, and that is for ever.
             Err(refused @ Refused::Expired { .. }) => {
-                let outcome = self.past(id, expires_at).await?.ok_or(refused)?;
+                let outcome = match self.past(id, expires_at).await? {
+                    Some(outcome) => outcome,
+                    None if self.is_below(id, Some(expires_at)).await? => {
+                        return Err(NodeError::Below(self.0.ledger.base()).into());
+                    }
+                    None => return Err(refused.into()),
+                };
                 return Ok(Submitted { id, durable: false, outcome });
             }
             Err(refused) => return Err(refused.into()),
@@ -309,6 +315,9 @@ impl NodeHandle {
         }
         Ok(match known {
             Some(Known::Pending { expires_at }) => Outcome::Pending { expires_at },
+            Some(Known::Expired { expires_at }) if self.is_below(id, Some(expires_at)).await? => {
+                return Err(NodeError::Below(self.0.ledger.base()));
+            }
             Some(Known::Expired { expires_at }) => Outcome::Expired { expires_at },
             Some(Known::Executed) | None => Outcome::Unknown,
         })
@@ -499,12 +508,13 @@ impl NodeHandle {
 fn finality(chain: &Chain, height: Height) -> Result<Option<Finality>, ChainError> {
     let Some(certificate) = chain.certificate_from(height)? else { return Ok(None) };
     let heights = (height.next().0..=certificate.height.0).map(Height);
-    let descendants = heights.filter_map(|height| chain.header(height).transpose());
-    Ok(Some(Finality {
-        descendants: descendants.collect::<Result<_, _>>()?,
-        epochs: chain.turns(certificate.epoch)?,
-        certificate,
-    }))
+    // Where a snapshot took the place of blocks, the way from one to the next certificate is not here.
+    let descendants: Option<Vec<BlockHeader>> = heights
+        .map(|height| chain.header(height).transpose())
+        .collect::<Option<Result<_, _>>>()
+        .transpose()?;
+    let Some(descendants) = descendants else { return Ok(None) };
+    Ok(Some(Finality { descendants, epochs: chain.turns(certificate.epoch)?, certificate }))
 }
 
 fn expiry(chain: &Chain, id: TxId, expires_at: TimestampMs) -> Result<Option<Expiry>, ChainError> {

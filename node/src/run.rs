@@ -76,9 +76,6 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] ChainError),
-    /// The snapshots.
-    #[error(transparent)]
-    Shelf(#[from] ShelfError),
     /// A snapshot that waits for being installed.
     #[error(transparent)]
     Install(#[from] start::PlaceError),
@@ -193,19 +190,29 @@ struct Opened {
     records: crate::log::Records,
     pool: PoolLog<FileDisk>,
     held: Vec<(Client, epione_types::SignedTx)>,
-    shelf: Shelf<FileDisk>,
+    /// None if its disk failed: that costs snapshots and nothing else.
+    shelf: Option<Shelf<FileDisk>>,
 }
 
 fn open(config: &Config) -> Result<Opened, RunError> {
-    for dir in [config.ledger_dir(), config.log_dir(), config.pool_dir(), config.snapshots_dir()] {
+    for dir in [config.ledger_dir(), config.log_dir(), config.pool_dir()] {
         fs::create_dir_all(&dir).map_err(io(&dir))?;
     }
     let path = config.ledger_dir();
     let store = SledStore::open(&path, config.store_cache_bytes)
         .map_err(|source| RunError::Store { path, source })?;
     let disk = |dir: PathBuf| FileDisk::open(&dir).map_err(io(&dir));
-    let mut shelf = Shelf::open(disk(config.snapshots_dir())?)?;
-    start::install_snapshot(&store, &mut shelf, &config.genesis, &Zip215)?;
+    let shelf = FileDisk::open(&config.snapshots_dir()).map_err(ShelfError::from).and_then(Shelf::open);
+    let shelf = match shelf {
+        Ok(mut shelf) => {
+            start::install_snapshot(&store, &mut shelf, &config.genesis, &Zip215)?;
+            Some(shelf)
+        }
+        Err(error) => {
+            warn!(%error, "this node starts without snapshots");
+            None
+        }
+    };
     let chain = Arc::new(Chain::open(Arc::new(store), &start::origin(&config.genesis))?);
     let (log, records) = ConsensusLog::open(disk(config.log_dir())?)?;
     let path = config.pool_dir();
@@ -284,7 +291,8 @@ impl Node {
         let verify = VerifyLane::new(chain.clone(), &set.params, Zip215, pool, config.settings.pool.txs_max);
         let write = WriteLane::new(chain.clone(), feed.clone(), config.settings.snapshots)?;
         let serve = ServeLane::new(chain.clone());
-        let shelve = SnapshotLane::new(chain.clone(), shelf, config.genesis.validators.clone(), Zip215);
+        let trust = (config.genesis.validators.clone(), Zip215);
+        let shelve = SnapshotLane::new(chain.clone(), shelf, trust, config.settings.snapshots);
         let partial = shelve.partial();
         let mut limits = config.network_limits.clone();
         // The largest message must fit a frame: a batch, proposed or fetched, and the NewView of as many validators as there

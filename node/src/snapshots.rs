@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epione_ledger::chain::Chain;
 use epione_ledger::disk::Disk;
-use epione_ledger::snapshot::{Fetched, Made, Maker, Manifest, Shelf, ShelfError, SnapshotId};
+use epione_ledger::snapshot::{CHUNK_BYTES, Fetched, Made, Maker, Manifest, Shelf, ShelfError, SnapshotId};
 use epione_types::{Height, ValidatorIndex, ValidatorSet, Verifier};
 use tracing::{info, warn};
 
@@ -26,11 +26,13 @@ pub struct Snapshots {
     pub every: u64,
     /// A snapshot is fetched if it saves at least so many blocks; none ever is if it is 0.
     pub gap: u64,
+    /// Chunks of so many bytes: the same at all nodes, which else cannot share them. Tests make them small.
+    pub chunk_bytes: usize,
 }
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self { every: 10_000, gap: 10_000 }
+        Self { every: 10_000, gap: 10_000, chunk_bytes: CHUNK_BYTES }
     }
 }
 
@@ -144,35 +146,43 @@ impl From<ShelfError> for Trouble {
 #[derive(Debug)]
 pub struct SnapshotLane<V, D> {
     chain: Arc<Chain>,
-    shelf: Shelf<D>,
+    /// None if the disk did not give it: nothing is made or fetched then.
+    shelf: Option<Shelf<D>>,
     genesis: ValidatorSet,
     verifier: V,
     maker: Option<Maker>,
+    chunk_bytes: usize,
 }
 
 impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
     /// With the shelf of this node; the validators of genesis are what manifests are verified from.
-    pub const fn new(chain: Arc<Chain>, shelf: Shelf<D>, genesis: ValidatorSet, verifier: V) -> Self {
-        Self { chain, shelf, genesis, verifier, maker: None }
+    pub fn new(
+        chain: Arc<Chain>,
+        shelf: Option<Shelf<D>>,
+        (genesis, verifier): (ValidatorSet, V),
+        settings: Snapshots,
+    ) -> Self {
+        Self { chain, shelf, genesis, verifier, maker: None, chunk_bytes: settings.chunk_bytes }
     }
 
     /// What was being fetched when the node stopped, if it is still worth it.
     #[must_use]
     pub fn partial(&self) -> Option<Fetched> {
-        self.shelf.partial().filter(|one| one.height > self.chain.head().height)
+        self.shelf.as_ref()?.partial().filter(|one| one.height > self.chain.head().height)
     }
 
     /// Does a job of [`crate::ports::Lane::Snapshot`].
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         let Job::Snapshot(job) = job else { return None };
+        let Some(shelf) = &mut self.shelf else { return without(job) };
         let answer = match job {
             SnapshotJob::Make(height) => SnapshotAnswer::Made(self.make(height)),
             SnapshotJob::ReadManifest { peer, above } => {
-                let manifest = self.shelf.newest(above).map(|manifest| manifest.encode().into());
+                let manifest = shelf.newest(above).map(|manifest| manifest.encode().into());
                 return Some(read(peer, &Frame::Snapshot(manifest)));
             }
             SnapshotJob::ReadChunk { peer, id, index } => {
-                let bytes = self.shelf.chunk(id, index).unwrap_or_else(|error| {
+                let bytes = shelf.chunk(id, index).unwrap_or_else(|error| {
                     warn!(%error, "a chunk could not be read for a peer");
                     None
                 });
@@ -184,9 +194,9 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
             SnapshotJob::Keep { peer, index, bytes } => {
                 SnapshotAnswer::Kept { peer, index, result: self.keep(index, &bytes) }
             }
-            SnapshotJob::Finish => SnapshotAnswer::Finished(self.shelf.install_next().map_err(Into::into)),
+            SnapshotJob::Finish => SnapshotAnswer::Finished(shelf.install_next().map_err(Into::into)),
             SnapshotJob::Drop => {
-                if let Err(error) = self.shelf.drop_partial() {
+                if let Err(error) = shelf.drop_partial() {
                     warn!(%error, "a snapshot that is given up could not be removed");
                 }
                 return None;
@@ -196,14 +206,15 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
     }
 
     fn make(&mut self, height: Height) -> Making {
+        let Some(shelf) = &mut self.shelf else { return Making::GivenUp };
         // A ledger that lost its end executes a height again whose snapshot was made.
         let begun = self.maker.take().filter(|maker| maker.height() == height);
-        if begun.is_none() && self.shelf.has(height) {
+        if begun.is_none() && shelf.has(height) {
             self.chain.drop_capture();
             return Making::Made;
         }
-        let mut maker = begun.unwrap_or_else(|| Maker::new(height));
-        let made = match maker.step(&self.chain, &mut self.shelf) {
+        let mut maker = begun.unwrap_or_else(|| Maker::with_chunks_of(height, self.chunk_bytes));
+        let made = match maker.step(&self.chain, shelf) {
             Ok(Made::More) => Making::More,
             Ok(Made::Waiting) => Making::Waiting,
             Ok(Made::Done { height, entries, bytes }) => {
@@ -213,7 +224,7 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
             Err(error) => {
                 warn!(%height, %error, "no snapshot is made of this height");
                 self.chain.drop_capture();
-                if let Err(error) = self.shelf.drop_making() {
+                if let Err(error) = shelf.drop_making() {
                     warn!(%error, "the beginning of a snapshot could not be removed");
                 }
                 return Making::GivenUp;
@@ -231,15 +242,36 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
             return Err(Trouble::Peer(format!("its height {height} is not above {above}, as asked for")));
         }
         manifest.verify(self.chain.chain_id(), &self.genesis, &self.verifier).map_err(wrong)?;
-        Ok(self.shelf.begin(manifest)?)
+        Ok(self.shelf()?.begin(manifest)?)
+    }
+
+    fn shelf(&mut self) -> Result<&mut Shelf<D>, Trouble> {
+        self.shelf.as_mut().ok_or_else(|| Trouble::Disk("there is no folder of snapshots".to_owned()))
     }
 
     fn keep(&mut self, index: u32, bytes: &[u8]) -> Result<(), Trouble> {
-        match self.shelf.keep(index, bytes)? {
+        match self.shelf()?.keep(index, bytes)? {
             Ok(_) => Ok(()),
             Err(error) => Err(Trouble::Peer(error.to_string())),
         }
     }
+}
+
+/// What a node says that has no shelf.
+fn without(job: SnapshotJob) -> Option<Answer> {
+    let trouble = || Trouble::Disk("there is no folder of snapshots".to_owned());
+    let answer = match job {
+        SnapshotJob::Make(_) => SnapshotAnswer::Made(Making::GivenUp),
+        SnapshotJob::ReadManifest { peer, .. } => return Some(read(peer, &Frame::Snapshot(None))),
+        SnapshotJob::ReadChunk { peer, id, index } => {
+            return Some(read(peer, &Frame::Chunk { id, index, bytes: None }));
+        }
+        SnapshotJob::Begin { peer, .. } => SnapshotAnswer::Begun { peer, result: Err(trouble()) },
+        SnapshotJob::Keep { peer, index, .. } => SnapshotAnswer::Kept { peer, index, result: Err(trouble()) },
+        SnapshotJob::Finish => SnapshotAnswer::Finished(Err(trouble())),
+        SnapshotJob::Drop => return None,
+    };
+    Some(Answer::Snapshot(answer))
 }
 
 fn read(peer: ValidatorIndex, frame: &Frame) -> Answer {

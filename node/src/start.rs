@@ -146,7 +146,7 @@ pub(crate) fn leavers(before: impl IntoIterator<Item = PublicKey>, set: &Validat
 }
 
 /// One whose key has never voted: its log is empty and so is its ledger; or the ledger came from a backup, and no validator
-/// has the key, so that it cannot have voted. The step holds the birth record.
+/// has the key there. That it became one later only the mark beside its file tells. The step holds the birth record.
 ///
 /// # Errors
 /// The ledger cannot be read; [`ResumeError::Restored`].

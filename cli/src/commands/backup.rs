@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use epione_ledger::chain::Chain;
+use epione_ledger::chain::{Chain, ChainError};
 use epione_ledger::disk::{Disk, FileDisk};
 use epione_ledger::snapshot::{Manifest, Shelf};
 use epione_ledger::store::SledStore;
@@ -73,6 +73,16 @@ fn open(config: &Config) -> Result<Arc<Chain>, CliError> {
     Ok(Arc::new(chain.about(format!("the ledger {}", folder.display()))?))
 }
 
+fn head(config: &Config) -> Result<Height, CliError> {
+    let folder = config.ledger_dir();
+    let store = SledStore::open(&folder, CACHE_BYTES).about(format!("the ledger {}", folder.display()))?;
+    match Chain::open(Arc::new(store), &start::origin(&config.genesis)) {
+        Ok(chain) => Ok(chain.head().height),
+        Err(ChainError::Damaged { .. }) => Ok(Height::ZERO),
+        Err(error) => Err(CliError::failed(format!("the ledger {}: {error}", folder.display()))),
+    }
+}
+
 /// Whole under its name, or not there.
 fn write<D: Disk>(shelf: &mut Shelf<D>, manifest: &Manifest, to: &Path) -> Result<u64, CliError> {
     let about = || to.display().to_string();
@@ -89,6 +99,8 @@ fn write<D: Disk>(shelf: &mut Shelf<D>, manifest: &Manifest, to: &Path) -> Resul
     let kept = written.about(about()).and_then(|()| {
         out.get_ref().sync_all().about(about())?;
         fs::rename(part, to).about(about())?;
+        let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).about(about())?;
         fs::metadata(to).about(about())
     });
     if kept.is_err() {
@@ -120,7 +132,8 @@ fn restore(file: &Path, config: &Config) -> Result<Shown, CliError> {
         }
     })?;
     let mut shelf = Shelf::open(disk).about(format!("the folder of snapshots {}", dir.display()))?;
-    let head = if config.ledger_dir().is_dir() { open(config)?.head().height } else { Height::ZERO };
+    // What does not open is as good as lost: the backup takes its place.
+    let head = if config.ledger_dir().is_dir() { head(config)? } else { Height::ZERO };
     let input = BufReader::new(File::open(file).about(file.display().to_string())?);
     let bar = ProgressBar::new(0);
     let restored = backup::restore(input, &config.genesis, (head, &mut shelf), |done, all| {

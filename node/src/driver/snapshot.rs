@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use epione_consensus::Stage;
 use epione_ledger::snapshot::{Fetched, SnapshotId};
 use epione_types::{Height, ValidatorIndex};
 use tracing::{info, warn};
@@ -96,11 +97,12 @@ enum Fetch {
     /// Nothing is being fetched.
     #[default]
     Nothing,
-    /// This peer was asked for a manifest.
+    /// This peer was asked for a manifest; blocks are not asked for meanwhile, if it `holds` them back.
     Asked {
         peer: ValidatorIndex,
         at: u64,
         above: Height,
+        holds: bool,
     },
     /// A manifest is being verified.
     Verifying,
@@ -152,8 +154,13 @@ pub(super) struct Shelving {
     passed: BTreeSet<ValidatorIndex>,
     /// Nobody is asked before.
     not_before: u64,
-    /// Everybody was asked once: who has no vote does not know how far behind it is, and asks when it starts.
+    /// Everybody was asked once: a node that starts does not know how far behind it is. One without a vote hears of nothing, and
+    /// a validator of the ends of epochs alone.
     asked_all: bool,
+    /// The first of the blocks that were wanted last, and how often in a row.
+    stuck: (Height, usize),
+    /// A snapshot of this height is to be made after the one that is being made.
+    next: Option<Height>,
 }
 
 impl Shelving {
@@ -174,35 +181,58 @@ impl<P: Ports> Driver<P> {
 
     /// A snapshot is whole: this node is to be stopped and started again, and installs it before anything else.
     #[must_use]
-    pub const fn wants_restart(&self) -> bool {
-        matches!(self.shelving.fetch, Fetch::Whole(_))
+    pub fn wants_restart(&self) -> bool {
+        matches!(self.shelving.fetch, Fetch::Whole(_)) && !self.has_stopped()
     }
 
     /// Blocks are wanted. True if a snapshot is fetched in their place.
     pub(super) fn fetches_snapshot(&mut self, from: Height, to: Height) -> bool {
-        if !matches!(self.shelving.fetch, Fetch::Nothing) {
-            return true;
+        match &self.shelving.fetch {
+            Fetch::Nothing => {}
+            Fetch::Asked { holds, .. } => return *holds,
+            // As few as may all be liars have it: they may delay it for ever, so blocks are fetched beside it.
+            Fetch::Chunks(chunks) => return self.sources(chunks) > self.replica.config().set.faults(),
+            Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => return true,
         }
-        let gap = self.shelving.settings.gap;
-        let is_far = if self.replica.config().is_member() {
-            to.0.saturating_sub(from.0) >= gap
-        } else {
-            !self.shelving.asked_all || self.lag() >= gap
-        };
-        if gap == 0 || !is_far || self.fault.is_some() || self.now < self.shelving.not_before {
+        let (gap, is_member) = (self.shelving.settings.gap, self.replica.config().is_member());
+        let is_far = is_member && to.0.saturating_sub(from.0) >= gap || self.lag() >= gap;
+        let is_stuck = self.is_stuck(from);
+        let stops = gap == 0 || self.has_stopped() || self.now < self.shelving.not_before;
+        if stops || !(is_far || is_stuck || !self.shelving.asked_all) {
             return false;
         }
-        self.ask_for_snapshot(Height(from.0.saturating_sub(1).saturating_add(gap)));
-        !matches!(self.shelving.fetch, Fetch::Nothing)
+        // Where nobody has the next block any more, any snapshot helps.
+        let saves = if is_stuck { 0 } else { gap };
+        let holds = is_far || is_stuck || !is_member;
+        self.ask_for_snapshot(Height(from.0.saturating_sub(1).saturating_add(saves)), holds);
+        holds && !matches!(self.shelving.fetch, Fetch::Nothing)
+    }
+
+    /// Was the same block asked of everybody, twice, and nobody gave it?
+    fn is_stuck(&mut self, from: Height) -> bool {
+        let (height, times) = self.shelving.stuck;
+        let times = if height == from { times.saturating_add(1) } else { 0 };
+        self.shelving.stuck = (from, times);
+        let linked = self.peers.all_linked().count();
+        linked > 0 && times > linked.saturating_mul(2)
+    }
+
+    fn sources(&self, chunks: &Chunks) -> usize {
+        self.peers.all_linked().filter(|peer| !chunks.without.contains(peer)).count()
+    }
+
+    /// It does not vote any more, until somebody repairs it: nothing of its own accord.
+    fn has_stopped(&self) -> bool {
+        self.fault.is_some() || self.stands.stage == Stage::Halted
     }
 
     /// Asks the next peer which snapshot it has.
-    fn ask_for_snapshot(&mut self, above: Height) {
+    fn ask_for_snapshot(&mut self, above: Height, holds: bool) {
         let mut linked = self.peers.all_linked();
         match linked.find(|peer| !self.shelving.passed.contains(peer)) {
             Some(peer) => {
                 drop(linked);
-                self.shelving.fetch = Fetch::Asked { peer, at: self.now, above };
+                self.shelving.fetch = Fetch::Asked { peer, at: self.now, above, holds };
                 self.send(peer, &Frame::FetchSnapshot { above });
             }
             None => {
@@ -217,21 +247,21 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    fn pass_over(&mut self, peer: ValidatorIndex, above: Height) {
+    fn pass_over(&mut self, peer: ValidatorIndex, above: Height, holds: bool) {
         self.shelving.passed.insert(peer);
-        self.ask_for_snapshot(above);
+        self.ask_for_snapshot(above, holds);
     }
 
     /// The answer of a peer that was asked which snapshot it has.
     pub(super) fn on_manifest(&mut self, from: ValidatorIndex, manifest: Option<Bytes>) {
-        let Fetch::Asked { peer, above, .. } = self.shelving.fetch else {
+        let Fetch::Asked { peer, above, holds, .. } = self.shelving.fetch else {
             return self.blame(from, Offence::SnapshotUnasked);
         };
         if peer != from {
             return self.blame(from, Offence::SnapshotUnasked);
         }
         match manifest {
-            None => self.pass_over(from, above),
+            None => self.pass_over(from, above, holds),
             Some(manifest) => {
                 self.shelving.fetch = Fetch::Verifying;
                 // Whatever comes of it, somebody else is asked the next time.
@@ -250,9 +280,17 @@ impl<P: Ports> Driver<P> {
         let Fetch::Chunks(chunks) = &mut self.shelving.fetch else {
             return self.blame(from, Offence::SnapshotUnasked);
         };
+        let (at, came) = (self.now, false);
+        let is_late = chunks.id == id
+            && chunks.slow.contains(&from)
+            && chunks.asked.len() < CHUNKS_MAX
+            && chunks.missing.remove(&index);
+        if is_late {
+            chunks.asked.insert(index, Asked { peer: from, at, came });
+        }
         let asked = chunks.asked.get_mut(&index).filter(|asked| asked.peer == from && !asked.came);
         let Some(asked) = asked.filter(|_| chunks.id == id) else {
-            return self.blame(from, Offence::SnapshotUnasked); // or it came late
+            return self.blame(from, Offence::SnapshotUnasked);
         };
         match bytes {
             Some(bytes) => {
@@ -308,19 +346,22 @@ impl<P: Ports> Driver<P> {
         }
         let nobody = !linked.is_empty() && linked.iter().all(|peer| chunks.without.contains(peer));
         if nobody && chunks.asked.is_empty() {
-            return self.give_up("nobody has its chunks any more");
+            return self.give_up("nobody has its chunks any more", false);
         }
         for (peer, frame) in requests {
             self.send(peer, &frame);
         }
     }
 
-    fn give_up(&mut self, why: &str) {
+    /// What is here of it stays for the next one, which has most of it in common; unless it is of no use.
+    fn give_up(&mut self, why: &str, drops: bool) {
         if let Fetch::Chunks(chunks) = &self.shelving.fetch {
             warn!(height = %chunks.height, why, "a snapshot is given up");
         }
         self.shelving.fetch = Fetch::Nothing;
-        self.workers.start(Job::Snapshot(SnapshotJob::Drop));
+        if drops {
+            self.workers.start(Job::Snapshot(SnapshotJob::Drop));
+        }
     }
 
     /// An operator wants one of the present state; one that is being made already is as good.
@@ -350,7 +391,7 @@ impl<P: Ports> Driver<P> {
     }
 
     fn made(&mut self, result: Result<Height, &str>) {
-        self.shelving.make = Make::Nothing;
+        self.make_next();
         for reply in core::mem::take(&mut self.shelving.wanted) {
             (reply.0)(result.map_err(str::to_owned));
         }
@@ -361,6 +402,15 @@ impl<P: Ports> Driver<P> {
         if matches!(self.shelving.make, Make::Nothing | Make::Capture) {
             self.shelving.make = Make::Step(height);
             self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
+        } else {
+            self.shelving.next = Some(height); // its state is being captured: somebody has to read it
+        }
+    }
+
+    fn make_next(&mut self) {
+        self.shelving.make = Make::Nothing;
+        if let Some(height) = self.shelving.next.take() {
+            self.make_snapshot(height);
         }
     }
 
@@ -373,7 +423,7 @@ impl<P: Ports> Driver<P> {
                         Making::Waiting => Make::Due(height, self.now.saturating_add(LOOK_MS)),
                         Making::Made => return self.made(Ok(height)),
                         // Its height was certified by a later one's certificate, or too much changed meanwhile.
-                        Making::GivenUp if self.shelving.wanted.is_empty() => Make::Nothing,
+                        Making::GivenUp if self.shelving.wanted.is_empty() => return self.make_next(),
                         Making::GivenUp if self.shelving.tries < TRIES_MAX => return self.capture(),
                         Making::GivenUp => return self.made(Err("it could not be made; see the node's log")),
                     };
@@ -396,7 +446,7 @@ impl<P: Ports> Driver<P> {
                         }
                         Err(Trouble::Peer(why) | Trouble::Disk(why)) => {
                             self.shelving.not_before = self.now.saturating_add(PAUSE_MS);
-                            self.give_up(&why);
+                            self.give_up(&why, true);
                         }
                     }
                 }
@@ -423,7 +473,7 @@ impl<P: Ports> Driver<P> {
                     self.ask_for_chunks();
                 } else {
                     self.trouble(peer, trouble);
-                    self.give_up("this node's disk failed");
+                    self.give_up("this node's disk failed", true);
                 }
             }
         }
@@ -444,7 +494,7 @@ impl<P: Ports> Driver<P> {
 
     /// What was to be done by now.
     pub(super) fn tick_snapshots(&mut self) {
-        let now = self.now;
+        let (now, tip, stopped) = (self.now, self.replica.tip().height, self.has_stopped());
         if let Make::Due(height, at) = self.shelving.make
             && now >= at
         {
@@ -453,18 +503,24 @@ impl<P: Ports> Driver<P> {
         }
         match &mut self.shelving.fetch {
             Fetch::Nothing | Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => {}
-            Fetch::Asked { peer, at, above } => {
+            Fetch::Asked { peer, at, above, holds } => {
                 if now.saturating_sub(*at) >= PATIENCE_MS {
-                    let (peer, above) = (*peer, *above);
-                    self.pass_over(peer, above);
+                    let (peer, above, holds) = (*peer, *above, *holds);
+                    self.pass_over(peer, above, holds);
                 }
             }
             Fetch::Chunks(chunks) => {
+                if chunks.height <= tip {
+                    return self.give_up("its blocks are here", true);
+                }
+                if stopped {
+                    return self.give_up("this node has stopped voting", false);
+                }
                 if self.peers.all_linked().next().is_none() {
                     chunks.progress = now; // its own network is down: nobody is to blame, and what is here stays
                 } else if now.saturating_sub(chunks.progress) >= STALLED_MS {
                     self.shelving.not_before = now.saturating_add(PAUSE_MS);
-                    return self.give_up("nothing comes");
+                    return self.give_up("nothing comes", false);
                 }
                 let late = |asked: &Asked| now.saturating_sub(asked.at) >= PATIENCE_MS;
                 let slow = chunks.asked.values().filter(|it| !it.came && late(it)).map(|it| it.peer);
@@ -478,11 +534,17 @@ impl<P: Ports> Driver<P> {
     /// Nothing comes from this peer any more, or all have other places.
     pub(super) fn forget_snapshot_peers(&mut self, gone: Option<ValidatorIndex>) {
         let is_gone = |peer: ValidatorIndex| gone.is_none_or(|one| one == peer);
-        self.shelving.passed.retain(|peer| !is_gone(*peer));
+        if gone.is_none() {
+            self.shelving.passed.clear();
+        }
         match &mut self.shelving.fetch {
             Fetch::Nothing | Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => {}
-            Fetch::Asked { peer, .. } => {
-                if is_gone(*peer) {
+            // Who comes and goes instead of answering is not asked again before the others.
+            Fetch::Asked { peer, above, holds, .. } => {
+                let (peer, above, holds) = (*peer, *above, *holds);
+                if gone == Some(peer) {
+                    self.pass_over(peer, above, holds);
+                } else if gone.is_none() {
                     self.shelving.fetch = Fetch::Nothing; // asked again with the next blocks that are wanted
                 }
             }

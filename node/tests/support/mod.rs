@@ -148,8 +148,8 @@ struct World {
     delay: Cell<u64>,
     /// Proposals under way before batches must be full.
     pipeline: Cell<u64>,
-    /// Lanes do one job in four rounds.
-    slow: Cell<bool>,
+    /// Of slow lanes one job is done in four rounds.
+    slow: Cell<Slow>,
     /// In whose name frames were injected.
     hostile: RefCell<BTreeSet<usize>>,
     /// Whose forwards are all lost.
@@ -225,6 +225,15 @@ impl Transport for Wire {
     fn roster(&mut self, _: &ValidatorSet, _: &[PublicKey]) {}
 }
 
+/// Which lanes are slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Slow {
+    #[default]
+    None,
+    All,
+    Snapshots,
+}
+
 #[derive(Clone, Default)]
 struct Jobs {
     waiting: Rc<RefCell<VecDeque<Job>>>,
@@ -233,11 +242,18 @@ struct Jobs {
 }
 
 impl Jobs {
-    /// What is done in a round: everything, or when lanes are slow a job of each every fourth round.
-    fn take(&self, now: u64, slow: bool) -> Vec<Job> {
+    /// What is done in a round: everything, or of slow lanes one job every so many rounds.
+    fn take(&self, now: u64, slow: Slow) -> Vec<Job> {
         let mut waiting = self.waiting.borrow_mut();
-        if !slow {
+        if slow == Slow::None {
             return waiting.drain(..).collect();
+        }
+        if slow == Slow::Snapshots {
+            let (snapshots, mut taken): (Vec<Job>, Vec<Job>) =
+                waiting.drain(..).partition(|job| job.lane() == Lane::Snapshot);
+            waiting.extend(snapshots);
+            taken.extend(waiting.pop_front_if(|_| now.is_multiple_of(40 * ROUND)));
+            return taken;
         }
         if !now.is_multiple_of(4 * ROUND) {
             return Vec::new();
@@ -330,7 +346,12 @@ impl Node {
         let verify = VerifyLane::new(chain.clone(), params, Zip215, pool, settings.pool.txs_max);
         let deadline = Executor::new(chain.clone()).deadline().unwrap();
         let write = WriteLane::new(chain.clone(), feed.clone(), settings.snapshots).unwrap();
-        let shelve = SnapshotLane::new(chain.clone(), shelf, genesis.validators.clone(), Zip215);
+        let shelve = SnapshotLane::new(
+            chain.clone(),
+            Some(shelf),
+            (genesis.validators.clone(), Zip215),
+            settings.snapshots,
+        );
         let jobs = Jobs::default();
         let wire = Wire { me, world: world.clone() };
         let mut driver = Driver::new(replica, deadline, settings, wire, log, jobs.clone(), Zip215)
@@ -346,7 +367,7 @@ impl Node {
         Self { driver, chain, verify, write, serve, shelve, jobs, inbox, beginnings, accepted, feed }
     }
 
-    fn round(&mut self, now: u64, slow: bool) {
+    fn round(&mut self, now: u64, slow: Slow) {
         let driver = self.driver.as_mut().unwrap();
         let clock = TimestampMs(START + now);
         driver.handle(core::mem::take(&mut self.inbox), now, clock);
@@ -406,7 +427,10 @@ impl Cluster {
 
     /// Nodes that make snapshots of every so many heights, and fetch one that saves so many blocks.
     pub fn with_snapshots(n: usize, every: u64, gap: u64) -> Self {
-        Self::with(n, Settings { snapshots: Snapshots { every, gap }, ..Settings::default() })
+        Self::with(
+            n,
+            Settings { snapshots: Snapshots { every, gap, chunk_bytes: 2 << 10 }, ..Settings::default() },
+        )
     }
 
     /// Nodes `delay` ms apart, whose primaries have so many proposals under way.
@@ -555,6 +579,25 @@ impl Cluster {
         self.world.hostile.borrow_mut().extend(hostile);
         *self.world.tamper.borrow_mut() = Some(tamper);
     }
+    /// The link between these two breaks, and comes back.
+    pub fn drop_link(&mut self, a: usize, b: usize) {
+        for (me, peer) in [(a, b), (b, a)] {
+            let peer = ValidatorIndex(u16::try_from(peer).unwrap());
+            self.nodes[me].inbox.extend([Input::Disconnected(peer), Input::Connected(peer)]);
+        }
+    }
+    /// Is a state being captured at a node?
+    pub fn is_captured(&self, node: usize) -> bool {
+        let chain = &self.nodes[node].chain;
+        let captured = chain.begin_capture().is_none();
+        chain.drop_capture();
+        captured
+    }
+    /// Height of the newest snapshot on a node's shelf.
+    pub fn newest_snapshot(&self, node: usize) -> Option<u64> {
+        let shelf = Shelf::look(self.machines[node].shelf.clone()).unwrap();
+        shelf.heights().last().map(|height| height.0)
+    }
     /// The lowest height from which on a node has every block.
     pub fn base(&self, node: usize) -> u64 {
         self.nodes[node].chain.base().0
@@ -565,7 +608,11 @@ impl Cluster {
     }
     /// Does a lane do one job in four rounds, or all there is in each?
     pub fn slow_lanes(&mut self, slow: bool) {
-        self.world.slow.set(slow);
+        self.world.slow.set(if slow { Slow::All } else { Slow::None });
+    }
+    /// The lane of snapshots does one job in forty rounds.
+    pub fn slow_snapshots(&mut self) {
+        self.world.slow.set(Slow::Snapshots);
     }
     /// The most jobs of a lane that ever waited at a node.
     pub fn most_jobs(&self, node: usize, lane: Lane) -> usize {

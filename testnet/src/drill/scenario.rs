@@ -190,7 +190,8 @@ impl Drill {
             ["clients", n] => self.clients = number::<usize>(n)?.max(1),
             ["load-us", us] => self.every = Duration::from_micros(number::<u64>(us)?.max(1_000)),
             ["snapshots", "every", every, "gap", gap] => {
-                self.snapshots = Some(Snapshots { every: number(every)?, gap: number(gap)? });
+                self.snapshots =
+                    Some(Snapshots { every: number(every)?, gap: number(gap)?, ..Snapshots::default() });
             }
             ["disk", who, mib] => self.disk = Some((number(who)?, number(mib)?)),
             words => {

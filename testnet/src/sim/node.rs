@@ -334,8 +334,8 @@ impl Process {
         let write = WriteLane::new(chain.clone(), feed.clone(), common.settings.snapshots)
             .map_err(|error| why(error.to_string()))?;
         let serve = ServeLane::new(chain.clone());
-        let validators = common.genesis.validators.clone();
-        let shelve = SnapshotLane::new(chain.clone(), shelf, validators, common.verifier);
+        let trust = (common.genesis.validators.clone(), common.verifier);
+        let shelve = SnapshotLane::new(chain.clone(), Some(shelf), trust, common.settings.snapshots);
 
         let tape = Tape::default();
         let mut transport = SimTransport {

@@ -27,6 +27,9 @@ pub const CHANGES_PER_MILLE: u64 = 350;
 /// So many of a thousand plans make snapshots, and fetch them.
 pub const SNAPSHOTS_PER_MILLE: u64 = 400;
 
+/// None are made or fetched. Where they are, a state of some dozen keys has several chunks.
+pub const NO_SNAPSHOTS: Snapshots = Snapshots { every: 0, gap: 0, chunk_bytes: 4 << 10 };
+
 /// Most nodes that a plan can name.
 pub const NODES_MAX: usize = 64;
 
@@ -346,7 +349,7 @@ impl Default for Plan {
             work: (50, 300),
             segment_bytes: 64 << 20,
             trim_bytes: 160 << 20,
-            snapshots: Snapshots { every: 0, gap: 0 },
+            snapshots: NO_SNAPSHOTS,
             pool_txs: 2_000,
             clocks: Vec::new(),
             load_every: 8_000,
@@ -556,8 +559,8 @@ impl Plan {
 
     fn draw_snapshots(&mut self, random: &mut Rng) {
         if random.chance(SNAPSHOTS_PER_MILLE) {
-            self.snapshots =
-                Snapshots { every: *random.pick(&[3, 8, 20]), gap: *random.pick(&[2, 4, 8, 8, 20]) };
+            let (every, gap) = (*random.pick(&[3, 8, 20]), *random.pick(&[2, 4, 8, 8, 20]));
+            self.snapshots = Snapshots { every, gap, ..NO_SNAPSHOTS };
         }
     }
 

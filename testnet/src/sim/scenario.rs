@@ -22,7 +22,9 @@ use super::actors::ActorKind;
 use super::clock::NodeClock;
 use super::crypto::Scheme;
 use super::disk::End;
-use super::plan::{CHANGES_MAX, Change, Fault, Line, NODES_MAX, Nodes, Order, Plan, Spare, Tuning};
+use super::plan::{
+    CHANGES_MAX, Change, Fault, Line, NO_SNAPSHOTS, NODES_MAX, Nodes, Order, Plan, Spare, Tuning,
+};
 
 /// A line that says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +126,7 @@ impl Plan {
             ["log-segment", bytes] => self.segment_bytes = number(bytes)?,
             ["log-trim", bytes] => self.trim_bytes = number(bytes)?,
             ["snapshots", "every", every, "gap", gap] => {
-                self.snapshots = Snapshots { every: number(every)?, gap: number(gap)? };
+                self.snapshots = Snapshots { every: number(every)?, gap: number(gap)?, ..NO_SNAPSHOTS };
             }
             ["pool-txs", txs] => self.pool_txs = number(txs)?,
             ["load-us", every] => self.load_every = number::<u64>(every)?.max(1),

@@ -182,7 +182,7 @@ pub(super) fn rewire(network: &Network, proxies: &Proxies, from: usize, ports: &
 
 /// Writes into a node's configuration when it makes snapshots, and fetches one.
 pub(super) fn snapshots(network: &Network, node: usize, when: Option<Snapshots>) -> Result<(), Failed> {
-    let Some(Snapshots { every, gap }) = when else { return Ok(()) };
+    let Some(Snapshots { every, gap, .. }) = when else { return Ok(()) };
     let path = network.layout().config(node);
     let text = std::fs::read_to_string(&path).map_err(Failed::of)?;
     std::fs::write(&path, format!("{text}\n[snapshots]\nevery = {every}\ngap = {gap}\n")).map_err(Failed::of)
