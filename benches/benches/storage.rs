@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use epione_benches::clinic::{ChainState, Clinic, Map};
-use epione_benches::{Random, Samples, Scratch, Table, option};
+use epione_benches::{Samples, Scratch, Table, option};
 use epione_ledger::chain::{Appended, Chain, NewBlock};
 use epione_ledger::store::{Batch, MemoryStore, Page, SledStore, Store, StoreError};
 use epione_types::{BlockHeader, Certificate, Epoch, SignatureSet};
@@ -111,16 +111,8 @@ fn run(chain: &Chain, clinic: &mut Clinic, blocks: usize) -> (Samples, Samples) 
     (appends, syncs)
 }
 
-/// A clinic whose state is filled up to `keys` with keys as random as a record's.
 fn filled(keys: usize) -> (Clinic, Map) {
-    let (clinic, mut state) = Clinic::open(200, 4_000);
-    let mut random = Random(7);
-    while state.len() < keys {
-        let mut value = [0; 180];
-        value[..32].copy_from_slice(&random.bytes::<32>());
-        state.insert([b"rec/".as_slice(), &random.bytes::<16>()].concat(), value.to_vec());
-    }
-    (clinic, state)
+    Clinic::filled(200, 4_000, keys)
 }
 
 fn sled(dir: &Path) -> SledStore {

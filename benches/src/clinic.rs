@@ -9,6 +9,7 @@ use epione_chaincode::{
     BlockContext, DecodedTx, Execution, State, StateError, execute_block, genesis_writes,
 };
 use epione_ledger::chain::{Chain, NewBlock, Origin};
+use epione_types::block::seal_bytes;
 use epione_types::call::{
     Call, CreateGrant, DataPeriod, GrantKind, Grantee, Labels, Month, Purposes, RecordAccess,
     RegisterOrganisation, RegisterPatient, RegisterPractitioner, RegisterRecord, Rule, TxBody,
@@ -17,12 +18,14 @@ use epione_types::codes::{Action, Category, Label, OrganisationKind, Purpose, Ro
 use epione_types::genesis::{GENESIS_VERSION, Genesis, Policy};
 use epione_types::id::{GrantId, OpaqueRef, OrgId, PatientId, PractitionerId, RecordId, RequestId};
 use epione_types::{
-    Batch, ChainId, Epoch, Hash, Height, Outcome, Params, PublicKey, SecretKey, SignedTx, Signer as _,
-    TimestampMs, Validator, ValidatorIndex, ValidatorSet, codec,
+    Batch, BlockHeader, Certificate, ChainId, Epoch, Hash, Height, Outcome, Params, PublicKey, SecretKey,
+    SignedTx, Signer as _, TimestampMs, Validator, ValidatorIndex, ValidatorSet, codec,
 };
 
 use crate::Random;
 
+/// Of which all blocks and transactions here are.
+pub const CHAIN: ChainId = ChainId([9; 32]);
 const HOSPITALS: u8 = 4;
 const START: u64 = 1_780_000_000_000;
 /// Time between blocks, and how long a transaction may wait.
@@ -51,7 +54,7 @@ pub struct Txs {
 }
 
 /// Everybody there is, and what they did so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clinic {
     /// Keys of the physicians, hospital by hospital in turn.
     pub physicians: Vec<SecretKey>,
@@ -69,10 +72,29 @@ fn organisation(hospital: u8) -> OrgId {
     OrgId([hospital + 1; 16])
 }
 
+fn voting_key(hospital: u8) -> SecretKey {
+    SecretKey::from_seed(&[hospital + 101; 32])
+}
+
+/// Those who certify.
+#[must_use]
+pub fn validators() -> ValidatorSet {
+    genesis().validators
+}
+
+/// Signed by all of them.
+#[must_use]
+pub fn certificate(header: &BlockHeader) -> Certificate {
+    let (epoch, height, header_hash) = (header.epoch, header.height, header.hash());
+    let message = seal_bytes(CHAIN, epoch, height, header_hash);
+    let sign = |hospital: u8| (ValidatorIndex(hospital.into()), voting_key(hospital).sign(&message));
+    Certificate { epoch, height, header_hash, signatures: (0..HOSPITALS).map(sign).collect() }
+}
+
 fn genesis() -> Genesis {
     let validator = |hospital: u8| Validator {
         organisation: organisation(hospital),
-        public_key: SecretKey::from_seed(&[hospital + 101; 32]).public_key(),
+        public_key: voting_key(hospital).public_key(),
         network_key: SecretKey::from_seed(&[hospital + 201; 32]).public_key(),
     };
     let hospital = |hospital: u8| RegisterOrganisation {
@@ -148,17 +170,30 @@ impl Clinic {
         (clinic, state)
     }
 
+    /// The same, and the state filled up to so many keys as random as a record's.
+    #[must_use]
+    pub fn filled(physicians: usize, patients: usize, keys: usize) -> (Self, Map) {
+        let (clinic, mut state) = Self::open(physicians, patients);
+        let mut random = Random(7);
+        while state.len() < keys {
+            let mut value = [0; 180];
+            value[..144].copy_from_slice(&random.bytes::<144>()); // ids and hashes, as in a record
+            state.insert([b"rec/".as_slice(), &random.bytes::<16>()].concat(), value.to_vec());
+        }
+        (clinic, state)
+    }
+
     /// A genesis with this state.
     #[must_use]
     pub fn origin(state: &Map) -> Origin {
         let writes = state.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        Origin { chain: ChainId([9; 32]), timestamp: TimestampMs(START), writes }
+        Origin { chain: CHAIN, timestamp: TimestampMs(START), writes }
     }
 
     fn tx(&mut self, signers: &[&SecretKey], call: Call) -> Tx {
         let keys: Vec<PublicKey> = signers.iter().map(|key| key.public_key()).collect();
         let body = TxBody {
-            chain_id: ChainId([9; 32]),
+            chain_id: CHAIN,
             sender: keys[0],
             co_signers: keys[1..].to_vec(),
             request_id: RequestId(self.random.bytes()),
@@ -263,6 +298,19 @@ impl Clinic {
     pub fn records(&mut self, count: usize) -> Txs {
         let txs: Vec<Tx> = (0..count).map(|_| self.record()).collect();
         self.batch(txs)
+    }
+
+    /// Batches of `count` new records each for the next blocks, signed before the first of them comes.
+    pub fn records_ahead(&mut self, blocks: usize, count: usize) -> Vec<Txs> {
+        let now = self.now;
+        let next = |_| {
+            let txs = self.records(count);
+            self.now += BLOCK_MS;
+            txs
+        };
+        let made = (0..blocks).map(next).collect();
+        self.now = now;
+        made
     }
 
     /// These as a batch of the next block.

@@ -29,7 +29,8 @@ pub struct Hospital {
     pub admin: SecretKey,
     /// Its node.
     pub node: Node,
-    config: Config,
+    /// With which it was started.
+    pub config: Config,
     ca: Vec<u8>,
 }
 
@@ -47,6 +48,14 @@ pub struct Api {
 /// # Panics
 /// If it does not start.
 pub async fn start(scratch: &Scratch, pipeline: usize) -> Vec<Hospital> {
+    start_with(scratch, |_, config| config.pipeline = pipeline as u64).await
+}
+
+/// Starts a network, each node's configuration changed.
+///
+/// # Panics
+/// If it does not start.
+pub async fn start_with(scratch: &Scratch, change: impl Fn(usize, &mut Config)) -> Vec<Hospital> {
     let options = Options { nodes: NODES, binary: PathBuf::new(), params: Params::default() };
     let network = Network::create(&scratch.path().join("net"), &options, Lifetime::WithStarter);
     let network = network.expect("a network's files");
@@ -55,7 +64,7 @@ pub async fn start(scratch: &Scratch, pipeline: usize) -> Vec<Hospital> {
     let mut hospitals = Vec::new();
     for (node, place) in state.nodes.iter().enumerate() {
         let mut config = config::load(&layout.config(node)).expect("a configuration as written");
-        config.pipeline = pipeline as u64;
+        change(node, &mut config);
         hospitals.push(Hospital {
             organisation: place.organisation,
             admin: keys::read(&layout.admin_key(node)).expect("a key as written"),
