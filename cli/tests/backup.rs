@@ -39,7 +39,7 @@ fn a_backup_is_made_checked_and_brought_back_and_one_without_its_log_refuses_to_
     same_height(&net, 3);
     let (backup, config) = (net.beside("node3.backup"), config(&net, 3));
     let create = || epione(&["backup", "create", "--json", "--config", arg(&config), "--to", arg(&backup)]);
-    create().fails(1, &["the node is running and has made no snapshot yet", "10000", "epione node snapshot"]);
+    create().fails(1, &["the node is running and has made no snapshot yet", "1000", "epione node snapshot"]);
     let asked = net.run(&["node", "snapshot", "--json", "--node", "3"], "--testnet").ok().json();
     let running = net.beside("running.backup");
     let made =
@@ -103,7 +103,7 @@ fn a_node_that_was_away_for_long_fetches_a_snapshot_and_starts_again_by_itself()
     net.run(&["testnet", "down"], "--dir").ok();
     for node in 0..4 {
         let mut file = fs::File::options().append(true).open(config(&net, node)).unwrap();
-        file.write_all(b"\n[snapshots]\nevery = 5\ngap = 5\n").unwrap();
+        file.write_all(b"\n[snapshots]\nevery = 5\nminutes = 0\ngap = 5\n").unwrap();
     }
     net.run(&["testnet", "up", "--wait", "120"], "--dir").ok();
     net.run(&["testnet", "kill", "3"], "--dir").ok();

@@ -26,7 +26,8 @@
 //! | `limits.account_percent` | what one organisation may fill of its validator's part, 1 to 100 | 50 |
 //! | `limits.store_cache_mib` | page cache of the ledger, in MiB, 16 to 65536 | 96 |
 //! | `limits.consensus_log_mib` | length at which the consensus log is trimmed, in MiB, 128 to 65536 | 160 |
-//! | `snapshots.every` | a snapshot is made of every so many heights, for nodes that are far behind and for backups; 0 for none | 10000 |
+//! | `snapshots.every` | a snapshot is made of heights that are a multiple of this, for nodes that are far behind and for backups; 0 for none | 1000 |
+//! | `snapshots.minutes` | and of these only of the first in so many minutes of block time; 0 for all, to 100000 | 10 |
 //! | `snapshots.gap` | a snapshot is fetched from others if it saves at least so many blocks; 0 for never | 10000 |
 //! | `limits.pipeline` | proposals under way before this node, as the primary, waits for full batches, 1 to 8; with 4, validators 25 ms apart and more save a quarter of the latency for several times the blocks | 1 |
 //!
@@ -63,6 +64,10 @@ const CONNECTIONS_PER_ADDRESS: u64 = 128;
 const INBOX: usize = 1_024;
 /// A snapshot is made, or fetched, after so many heights at most.
 const SNAPSHOT_HEIGHTS_MAX: u64 = 100_000_000;
+/// And once in so many minutes of block time at least.
+const SNAPSHOT_MINUTES_MAX: u64 = 100_000;
+/// In ms.
+const MINUTE_MS: u64 = 60_000;
 /// A clock of a network for tests is wrong by so much at most, in ms.
 const CLOCK_OFFSET_MS_MAX: i64 = 86_400_000;
 
@@ -396,6 +401,9 @@ fn validate(table: Table, dir: &Path, faults: &mut Faults) -> Option<Config> {
     let mut section = top.section("snapshots", faults);
     let snapshots = Snapshots {
         every: section.number("every", Snapshots::default().every, 0, SNAPSHOT_HEIGHTS_MAX, faults),
+        span_ms: section
+            .number("minutes", Snapshots::default().span_ms / MINUTE_MS, 0, SNAPSHOT_MINUTES_MAX, faults)
+            .saturating_mul(MINUTE_MS),
         gap: section.number("gap", Snapshots::default().gap, 0, SNAPSHOT_HEIGHTS_MAX, faults),
         ..Snapshots::default()
     };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use epione_ledger::chain::Chain;
 use epione_ledger::disk::Disk;
 use epione_ledger::snapshot::{CHUNK_BYTES, Fetched, Made, Maker, Manifest, Shelf, ShelfError, SnapshotId};
-use epione_types::{Height, ValidatorIndex, ValidatorSet, Verifier};
+use epione_types::{Height, TimestampMs, ValidatorIndex, ValidatorSet, Verifier};
 use tracing::{info, warn};
 
 use crate::ports::{Answer, Job, Lane};
@@ -22,8 +22,11 @@ use crate::wire::Frame;
 /// When a node makes snapshots, and when it wants one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshots {
-    /// A snapshot is made of every height that is a multiple of this; of none if it is 0.
+    /// A snapshot is made of heights that are a multiple of this; of none if it is 0.
     pub every: u64,
+    /// Of the first of them in each such span of block time, in ms; of all if it is 0. So nodes under load are not always making
+    /// one, and all make the same.
+    pub span_ms: u64,
     /// A snapshot is fetched if it saves at least so many blocks; none ever is if it is 0.
     pub gap: u64,
     /// Chunks of so many bytes: the same at all nodes, which else cannot share them. Tests make them small.
@@ -32,15 +35,18 @@ pub struct Snapshots {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self { every: 10_000, gap: 10_000, chunk_bytes: CHUNK_BYTES }
+        Self { every: 1_000, span_ms: 600_000, gap: 10_000, chunk_bytes: CHUNK_BYTES }
     }
 }
 
 impl Snapshots {
-    /// Is one made of this height?
+    /// Is one made of this height? `sealed` gives the time of a block, if it is known.
     #[must_use]
-    pub const fn is_due(self, height: Height) -> bool {
-        self.every > 0 && height.0.is_multiple_of(self.every)
+    pub fn is_due(self, height: Height, sealed: impl Fn(Height) -> Option<TimestampMs>) -> bool {
+        let span = |height| sealed(height)?.0.checked_div(self.span_ms);
+        self.every > 0
+            && height.0.is_multiple_of(self.every)
+            && span(height).is_none_or(|now| span(height.minus(self.every)) != Some(now))
     }
 }
 
@@ -276,4 +282,33 @@ fn without(job: SnapshotJob) -> Option<Answer> {
 
 fn read(peer: ValidatorIndex, frame: &Frame) -> Answer {
     Answer::Read { peer, lane: Lane::Snapshot, frame: Some((frame.class(), frame.encode())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_made_of_the_first_multiple_in_each_span_of_block_time() {
+        let due = |every, span_ms, times: &[u64]| -> Vec<u64> {
+            let settings = Snapshots { every, span_ms, ..Snapshots::default() };
+            let sealed =
+                |height: Height| times.get(usize::try_from(height.0).unwrap()).copied().map(TimestampMs);
+            let heights = 1..u64::try_from(times.len()).unwrap();
+            heights.filter(|height| settings.is_due(Height(*height), sealed)).collect()
+        };
+        let slow: Vec<u64> = (0..12).map(|height| height * 1_000).collect();
+        assert_eq!(due(2, 1_500, &slow), [2, 4, 6, 8, 10], "each is in a span of its own");
+        assert_eq!(due(2, 5_000, &slow), [6, 10]);
+        assert_eq!(due(2, 0, &slow), [2, 4, 6, 8, 10]);
+        assert!(due(0, 5_000, &slow).is_empty());
+    }
+
+    /// What a snapshot took the place of has no time here.
+    #[test]
+    fn after_a_snapshot_the_first_multiple_is_due() {
+        let settings = Snapshots { every: 4, span_ms: 1 << 40, ..Snapshots::default() };
+        let sealed = |height: Height| (height >= Height(5)).then_some(TimestampMs(7));
+        assert!(settings.is_due(Height(8), sealed) && !settings.is_due(Height(12), sealed));
+    }
 }

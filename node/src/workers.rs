@@ -236,7 +236,10 @@ impl WriteLane {
     /// Begins to capture the state of a height of which a snapshot is due, if it is the head's.
     fn capture(&self, height: Height) -> bool {
         let chain = self.executor.chain();
-        self.snapshots.is_due(height) && chain.head().height == height && chain.begin_capture().is_some()
+        let sealed = |height| Some(chain.header(height).ok()??.timestamp);
+        self.snapshots.is_due(height, sealed)
+            && chain.head().height == height
+            && chain.begin_capture().is_some()
     }
 
     fn done<T>(&self, act: impl FnOnce(&Chain) -> Result<T, ChainError>) -> Result<T, String> {

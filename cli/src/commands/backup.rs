@@ -54,7 +54,7 @@ fn create(config: &Config, to: &Path) -> Result<Shown, CliError> {
             let manifest = shelf.newest(Height::ZERO).cloned().ok_or_else(|| {
                 let every = config.settings.snapshots.every;
                 CliError::failed(format!(
-                    "the node is running and has made no snapshot yet, which it does every {every} heights (snapshots.every): let it make one with `epione node snapshot`, or stop it for a backup of its head"
+                    "the node is running and has made no snapshot yet, which it does every {every} heights at most (snapshots.every): let it make one with `epione node snapshot`, or stop it for a backup of its head"
                 ))
                 .reason("NO_SNAPSHOT")
             })?;

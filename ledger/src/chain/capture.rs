@@ -71,8 +71,11 @@ impl Capture {
         self.bytes = self.bytes.saturating_sub(
             saved.iter().map(|(key, held)| key.len() + held.as_ref().map_or(0, Vec::len)).sum(),
         );
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> =
-            page.rows.into_iter().map(|(key, value)| (plain(key), value)).collect();
+        let found = page.rows.into_iter().map(|(key, value)| (plain(key), value));
+        if saved.is_empty() {
+            return Ok(Captured::Rows(found.collect())); // what is hot changes often, and is little
+        }
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = found.collect();
         for (key, held) in saved {
             match held {
                 Some(value) => rows.insert(key, value),

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use epione_types::{Hash, Height};
 
@@ -242,9 +243,9 @@ impl Maker {
             Stage::Writing { sources, tiles, chunks } => {
                 for _ in 0..CHUNKS {
                     let Some(tile) = tiles.pop_front() else { return self.finish(chain, shelf) };
-                    let (entries, leaves) = gather(sources, shelf, tile.end)?;
+                    let gathered = gather(sources, shelf, tile.end)?;
                     let mut out = Out { shelf, height: self.height, chunk_bytes: self.chunk_bytes, chunks };
-                    out.put(&entries, &leaves, tile.depth)?;
+                    out.put(&gathered, 0..gathered.leaves.len(), tile.depth)?;
                 }
                 Ok(Made::More)
             }
@@ -302,13 +303,27 @@ impl Tiling<'_> {
     }
 }
 
+/// Entries in order of path, one after the other.
+#[derive(Debug, Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Where each one ends.
+    ends: Vec<usize>,
+    leaves: Vec<StateLeaf>,
+}
+
+impl Gathered {
+    /// The bytes of these entries.
+    fn slice(&self, range: &Range<usize>) -> &[u8] {
+        let end =
+            |count: usize| count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
+        self.bytes.get(end(range.start)..end(range.end)).unwrap_or_default()
+    }
+}
+
 /// All entries whose prefix is below `end`, in order of path.
-fn gather<D: Disk>(
-    sources: &mut [Source],
-    shelf: &mut Shelf<D>,
-    end: u32,
-) -> io::Result<(Vec<Vec<u8>>, Vec<StateLeaf>)> {
-    let (mut entries, mut leaves) = (Vec::new(), Vec::new());
+fn gather<D: Disk>(sources: &mut [Source], shelf: &mut Shelf<D>, end: u32) -> io::Result<Gathered> {
+    let mut gathered = Gathered::default();
     loop {
         let mut least: Option<(Hash, usize)> = None;
         for (at, source) in sources.iter_mut().enumerate() {
@@ -319,15 +334,13 @@ fn gather<D: Disk>(
                 least = Some((path, at));
             }
         }
-        let Some(source) = least.and_then(|(_, at)| sources.get_mut(at)) else {
-            return Ok((entries, leaves));
-        };
-        let Some((path, entry)) = source.peek(shelf)? else { return Ok((entries, leaves)) };
-        let mut bytes = Vec::with_capacity(entry.bytes());
-        let _fits = entry.put(&mut bytes); // it was put before
-        leaves.push(StateLeaf { path, value: state_proof::value_hash(entry.value) });
-        source.advance(bytes.len());
-        entries.push(bytes);
+        let Some(source) = least.and_then(|(_, at)| sources.get_mut(at)) else { return Ok(gathered) };
+        let Some((path, entry)) = source.peek(shelf)? else { return Ok(gathered) };
+        let _fits = entry.put(&mut gathered.bytes); // it was put before
+        gathered.ends.push(gathered.bytes.len());
+        gathered.leaves.push(StateLeaf { path, value: state_proof::value_hash(entry.value) });
+        let bytes = entry.bytes();
+        source.advance(bytes);
     }
 }
 
@@ -341,26 +354,26 @@ struct Out<'a, D> {
 
 impl<D: Disk> Out<'_, D> {
     /// Puts a subtree, as one chunk if it fits.
-    fn put(&mut self, entries: &[Vec<u8>], leaves: &[StateLeaf], depth: u8) -> Result<(), MakeError> {
-        let bytes: usize = entries.iter().map(Vec::len).sum();
-        if bytes > self.chunk_bytes {
+    fn put(&mut self, gathered: &Gathered, range: Range<usize>, depth: u8) -> Result<(), MakeError> {
+        let bytes = gathered.slice(&range);
+        let leaves = gathered.leaves.get(range.clone()).unwrap_or_default();
+        if bytes.len() > self.chunk_bytes {
             if depth == DEPTH_MAX {
                 return Err(MakeError::TooLarge);
             }
-            let middle = leaves.partition_point(|leaf| !bit(&leaf.path, depth.into()));
-            let ((left, right), (low, high)) = (entries.split_at(middle), leaves.split_at(middle));
-            self.put(left, low, depth + 1)?;
-            return self.put(right, high, depth + 1);
+            let middle = range.start + leaves.partition_point(|leaf| !bit(&leaf.path, depth.into()));
+            self.put(gathered, range.start..middle, depth + 1)?;
+            return self.put(gathered, middle..range.end, depth + 1);
         }
         let (Ok(index), Ok(count), Ok(length)) =
-            (u32::try_from(self.chunks.len()), u32::try_from(entries.len()), u32::try_from(bytes))
+            (u32::try_from(self.chunks.len()), u32::try_from(leaves.len()), u32::try_from(bytes.len()))
         else {
             return Err(MakeError::TooLarge);
         };
         if self.chunks.len() >= CHUNKS_MAX {
             return Err(MakeError::TooLarge);
         }
-        self.shelf.put_chunk(self.height, index, &pack(&entries.concat()))?;
+        self.shelf.put_chunk(self.height, index, &pack(bytes))?;
         let hash = subtree_hash(leaves, depth.into());
         self.chunks.push(Chunk { depth, entries: count, bytes: length, hash });
         Ok(())

@@ -429,7 +429,10 @@ impl Cluster {
     pub fn with_snapshots(n: usize, every: u64, gap: u64) -> Self {
         Self::with(
             n,
-            Settings { snapshots: Snapshots { every, gap, chunk_bytes: 2 << 10 }, ..Settings::default() },
+            Settings {
+                snapshots: Snapshots { every, span_ms: 0, gap, chunk_bytes: 2 << 10 },
+                ..Settings::default()
+            },
         )
     }
 

@@ -28,7 +28,7 @@ pub const CHANGES_PER_MILLE: u64 = 350;
 pub const SNAPSHOTS_PER_MILLE: u64 = 400;
 
 /// None are made or fetched. Where they are, a state of some dozen keys has several chunks.
-pub const NO_SNAPSHOTS: Snapshots = Snapshots { every: 0, gap: 0, chunk_bytes: 4 << 10 };
+pub const NO_SNAPSHOTS: Snapshots = Snapshots { every: 0, span_ms: 0, gap: 0, chunk_bytes: 4 << 10 };
 
 /// Most nodes that a plan can name.
 pub const NODES_MAX: usize = 64;

@@ -185,5 +185,6 @@ pub(super) fn snapshots(network: &Network, node: usize, when: Option<Snapshots>)
     let Some(Snapshots { every, gap, .. }) = when else { return Ok(()) };
     let path = network.layout().config(node);
     let text = std::fs::read_to_string(&path).map_err(Failed::of)?;
-    std::fs::write(&path, format!("{text}\n[snapshots]\nevery = {every}\ngap = {gap}\n")).map_err(Failed::of)
+    std::fs::write(&path, format!("{text}\n[snapshots]\nevery = {every}\nminutes = 0\ngap = {gap}\n"))
+        .map_err(Failed::of)
 }
