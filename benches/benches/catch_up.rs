@@ -147,6 +147,7 @@ async fn main() {
     let mut hospitals = start_with(&scratch, |_, config| {
         config.pipeline = option("--pipeline", 1) as u64;
         config.settings.snapshots.every = every;
+        config.settings.snapshots.span_ms = 0;
         config.settings.snapshots.gap = 0;
     })
     .await;

@@ -441,10 +441,9 @@ pub(crate) enum Node {
   epione node explain --node 2
   epione node explain --node 2 --json")]
     Explain(ConnectOnly),
-    /// Let a running node make a snapshot of its present state, for a backup; blocks go on coming in.
+    /// Let a running node make a snapshot of its present state, for `epione backup create`; blocks go on coming in.
     #[command(after_help = "Example:
-  epione node snapshot --node 2
-  epione backup create --config node2/node.toml --to node2.backup")]
+  epione node snapshot --node 2")]
     Snapshot(ConnectOnly),
     /// Check a configuration without running it; reports every fault at once.
     #[command(after_help = "Example:

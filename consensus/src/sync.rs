@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use epione_types::genesis::WINDOW_MAX;
 use epione_types::{Hash, Height, ValidatorIndex, View};
 
 use crate::event::{Effect, Halt, Step};
@@ -13,6 +14,9 @@ use crate::guard::{self, Guard};
 use crate::message::{Body, Kind, Message, SlotStatus, Status, VerifiedBlocks, bit};
 use crate::replica::Replica;
 use crate::slot::{Slot, Tally};
+
+/// Blocks that wait for execution when more are asked for: what is asked for is on its way meanwhile.
+const BACKLOG: u64 = 2 * WINDOW_MAX;
 
 /// A batch that is missing and who should have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +88,7 @@ impl Replica {
             .is_some_and(|one| from > self.delivered && self.batches.contains_key(&one.digest));
         // Blocks are not fetched faster than they are executed.
         let backlog = self.delivered.0.saturating_sub(self.executed.height.0);
-        if to < from || by_votes || self.halted.is_some() || backlog > self.window.saturating_mul(2) {
+        if to < from || by_votes || self.halted.is_some() || backlog > BACKLOG {
             return;
         }
         let now = self.timers.now;

@@ -7,7 +7,7 @@ use epione_chaincode::config::{self, Epochs};
 use epione_consensus::{Config, Replica, RestoreError, Step, Stored, Tip};
 use epione_ledger::chain::{Chain, ChainError, Origin};
 use epione_ledger::disk::Disk;
-use epione_ledger::snapshot::{InstallError, Shelf, ShelfError, SnapshotError, install};
+use epione_ledger::snapshot::{InstallError, Shelf, ShelfError, install};
 use epione_ledger::store::Store;
 use epione_types::{Epoch, Genesis, Height, PublicKey, Signer, ValidatorSet, Verifier};
 use tracing::warn;
@@ -60,11 +60,6 @@ pub enum ResumeError {
 /// Why the snapshot that waits for being installed is not.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// It does not follow from the genesis.
-    #[error(
-        "the snapshot that is to be installed is refused: {0}; remove its `.install` file to go on without it"
-    )]
-    Refused(#[from] SnapshotError),
     /// It cannot be installed.
     #[error("a snapshot cannot be installed: {0}")]
     Install(#[from] InstallError),
@@ -86,7 +81,11 @@ pub fn install_snapshot<D: Disk>(
 ) -> Result<bool, PlaceError> {
     let found = match shelf.to_install() {
         Ok(Some(manifest)) => {
-            manifest.verify(genesis.chain_id(), &genesis.validators, verifier)?;
+            if let Err(error) = manifest.verify(genesis.chain_id(), &genesis.validators, verifier) {
+                warn!(%error, "a snapshot is not installed");
+                shelf.drop_install()?;
+                return Ok(false);
+            }
             install(store, shelf, &manifest, &origin(genesis))
         }
         Ok(None) => Ok(false),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! HEIGHT.chunks     records: number, length, a packed chunk; of a fetched one in any order
-//! HEIGHT.snapshot   manifest of a whole one            written last, so that it is whole
+//! HEIGHT.snapshot   manifest of a whole one, with a sum   written last, so that it is whole
 //! HEIGHT.partial    manifest of the one being fetched
 //! HEIGHT.install    manifest of a whole one that takes the ledger's place at the next start
 //! HEIGHT.base       manifest of the one that the ledger begins with: kept, because whoever verifies it begins there
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 
 use bytes::Bytes;
-use epione_types::{Hash, Height};
+use epione_types::{Domain, Hash, Height};
 
 use super::format::{
     Chunk, Entry, MANIFEST_BYTES_MAX, Manifest, PACKED_BYTES_MAX, SnapshotError, SnapshotId, Unpacked, unpack,
@@ -28,6 +28,8 @@ pub const KEPT: usize = 2;
 /// Bytes before a packed chunk: its number and its length.
 const RECORD_HEAD: usize = 8;
 const SPOOL: &str = "spool";
+/// Ends the file of a manifest.
+const SUM: Domain = Domain::new("epione/snapshot-file/v1");
 /// Written to the spool at a time, in bytes.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -190,7 +192,7 @@ impl<D: Disk> Shelf<D> {
             let others = shelf.partial.iter().chain(&shelf.base);
             let known = shelf.whole.iter().chain(others).map(|kept| kept.manifest.header.height);
             if !known.chain(installing.iter().copied()).any(|known| known == height) {
-                shelf.disk.remove(&Kind::Chunks.name(height))?;
+                shelf.remove_file(&Kind::Chunks.name(height))?;
             }
         }
         shelf.drop_spool()?;
@@ -200,8 +202,13 @@ impl<D: Disk> Shelf<D> {
 
     /// A manifest and where its chunks stand; none if the manifest is none. What is torn off its end is cut.
     fn load(&mut self, kind: Kind, height: Height) -> Result<Option<Kept>, ShelfError> {
-        let bytes = self.disk.read(&kind.name(height), 0, MANIFEST_BYTES_MAX + 1)?;
-        let Ok(manifest) = Manifest::decode(&bytes) else { return Ok(None) };
+        let bytes = self.disk.read(&kind.name(height), 0, MANIFEST_BYTES_MAX + 1 + Hash::LEN)?;
+        // A power cut or a full disk leaves anything of what was not synced, and some of that decodes.
+        let Some((bytes, sum)) = bytes.split_last_chunk() else { return Ok(None) };
+        if SUM.hash(bytes) != Hash(*sum) {
+            return Ok(None);
+        }
+        let Ok(manifest) = Manifest::decode(bytes) else { return Ok(None) };
         if manifest.header.height != height {
             return Ok(None);
         }
@@ -240,8 +247,13 @@ impl<D: Disk> Shelf<D> {
 
     fn remove(&mut self, kind: Kind, height: Height) -> io::Result<()> {
         // The manifest first: chunks without one are nothing.
-        self.disk.remove(&kind.name(height))?;
-        match self.disk.remove(&Kind::Chunks.name(height)) {
+        self.remove_file(&kind.name(height))?;
+        self.remove_file(&Kind::Chunks.name(height))
+    }
+
+    /// That it is not there any more is as good.
+    fn remove_file(&mut self, name: &str) -> io::Result<()> {
+        match self.disk.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -353,7 +365,7 @@ impl<D: Disk> Shelf<D> {
             return self.begin(manifest);
         }
         self.fresh(&Kind::Chunks.name(height))?;
-        self.file(&Kind::Partial.name(height), &manifest.encode())?;
+        self.manifest_file(Kind::Partial, &manifest)?;
         let places = vec![None; manifest.chunks.len()];
         self.partial = Some(Kept { id, manifest, places, end: 0 });
         if let Some(earlier) = earlier {
@@ -424,6 +436,17 @@ impl<D: Disk> Shelf<D> {
             self.disk.sync(&Kind::Chunks.name(height))?;
             self.disk.rename(&Kind::Partial.name(height), &Kind::Install.name(height))?;
             self.disk.sync_dir()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the snapshot that [`Self::to_install`] named.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn drop_install(&mut self) -> Result<(), ShelfError> {
+        if let Some(kept) = self.installing.take() {
+            self.remove(Kind::Install, kept.manifest.header.height)?;
         }
         Ok(())
     }
@@ -533,7 +556,7 @@ impl<D: Disk> Shelf<D> {
         let height = manifest.header.height;
         if let Some(Making { places, end, .. }) = self.making.take_if(|making| making.height == height) {
             self.disk.sync(&Kind::Chunks.name(height))?;
-            self.file(&Kind::Whole.name(height), &manifest.encode())?;
+            self.manifest_file(Kind::Whole, manifest)?;
             self.whole.push(Kept { id: manifest.id(), manifest: manifest.clone(), places, end });
             self.keep_few()?;
         }
@@ -593,6 +616,13 @@ impl<D: Disk> Shelf<D> {
             self.disk.remove(name)?;
         }
         self.disk.create(name)
+    }
+
+    /// A manifest, and its sum after it.
+    fn manifest_file(&mut self, kind: Kind, manifest: &Manifest) -> io::Result<()> {
+        let mut bytes = manifest.encode();
+        bytes.extend(SUM.hash(&bytes).0);
+        self.file(&kind.name(manifest.header.height), &bytes)
     }
 
     /// A file that is durable.

@@ -607,3 +607,30 @@ fn a_backup_of_version_1_is_read() {
     }
     assert_eq!(all, state(&chain));
 }
+
+/// What a crash or a full disk leaves of a manifest may decode; and what is removed with a manifest is not there a second time.
+#[test]
+fn a_manifest_that_is_not_whole_is_none_and_the_shelf_opens_without_it() {
+    let chain = chain_of(Arc::new(MemoryStore::new()), 10);
+    let mut shelf = Shelf::open(MemoryDisk::new()).unwrap();
+    make(&chain, &mut shelf);
+    let manifest = shelf.newest(Height::ZERO).unwrap().clone();
+    let name = format!("{:020}.partial", manifest.header.height.0);
+    let begun = || {
+        let disk = MemoryDisk::new();
+        Shelf::open(disk.clone()).unwrap().begin(manifest.clone()).unwrap();
+        disk
+    };
+    let length = begun().bytes(&name).unwrap().len();
+    for at in 0..length {
+        for cut in [true, false] {
+            let disk = begun();
+            disk.damage(&name, |bytes| if cut { bytes.truncate(at) } else { bytes[at..].fill(0) });
+            let zeros_already = !cut && disk.bytes(&name) == begun().bytes(&name);
+            let mut here = Shelf::open(disk.clone()).unwrap();
+            assert_eq!(here.partial().is_some(), zeros_already, "{at} {cut}");
+            assert!(zeros_already || disk.clone().names().unwrap().is_empty(), "nothing of it stays");
+            assert!(here.begin(manifest.clone()).is_ok());
+        }
+    }
+}
