@@ -92,7 +92,6 @@ fn a_failing_plan_shrinks_to_what_it_fails_by() {
     assert_eq!(run(&again, &options).failure.map(|failure| failure.invariant), Some(small.failure.invariant));
 }
 
-/// Each actor must be seen to do something, and honest nodes must bear it.
 /// Seed 2838, shrunk: no disk took the birth record, and the restarted validator was told that its key had a log already.
 #[test]
 fn a_key_whose_log_could_not_be_begun_begins_it_later() {
@@ -110,6 +109,17 @@ fn a_log_that_begins_anew_in_the_epoch_before_repeats_itself() {
     assert!(report.counts.get("crashes") > 0);
 }
 
+/// Seed 1661: a disk was full while a snapshot's manifest was written, and lost power; what it kept of it decoded, was taken for
+/// whole, and its node refused to start. The same plan fetches and installs others.
+#[test]
+fn what_a_crash_keeps_of_a_manifest_is_none_and_others_are_installed() {
+    let plan = Plan::from_text(include_str!("plans/torn_manifest.txt")).expect("a plan");
+    let report = run(&plan, &Options::default());
+    assert_eq!(report.failure, None);
+    assert!(report.counts.get("snapshots fetched") > 0 && report.counts.get("snapshots installed") > 0);
+}
+
+/// Each actor must be seen to do something, and honest nodes must bear it.
 #[test]
 fn every_actor_acts_and_is_borne() {
     for kind in ActorKind::ALL {
