@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use epione_node::config::{self, Config};
 use epione_node::explain;
@@ -62,6 +63,10 @@ fn load(path: &Path) -> Result<Config, CliError> {
     config::load(path).map_err(|error| CliError::failed(error.to_string()).reason("CONFIG"))
 }
 
+/// How often a node tries to start again by itself, and after how long.
+const RESTARTS_TRIED: u32 = 10;
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a node stopped.
 enum Why {
     Signal,
@@ -75,12 +80,19 @@ async fn serve(config: &Config, stop_with_stdin: bool) -> Result<Shown, CliError
     run::init_logging(&config.log_level, config.log_format).map_err(CliError::failed)?;
     // Listened for once: none is missed while the node starts again.
     let (mut signal, mut stdin) = (pin!(run::signal()), pin!(end_of_stdin(stop_with_stdin)));
+    // A node that ran and starts again by itself may find its ports or its ledger not let go of yet.
+    let mut tries_left = 0;
     loop {
-        match serve_once(config, signal.as_mut(), stdin.as_mut()).await? {
-            Why::Restart => {}
-            Why::Signal | Why::Stdin => return Ok(Shown::nothing()),
-            Why::Defect => {
+        match serve_once(config, signal.as_mut(), stdin.as_mut()).await {
+            Ok(Why::Restart) => tries_left = RESTARTS_TRIED,
+            Ok(Why::Signal | Why::Stdin) => return Ok(Shown::nothing()),
+            Ok(Why::Defect) => {
                 return Err(CliError::failed("the node stopped because of a defect: see its log"));
+            }
+            Err(error) if tries_left == 0 => return Err(error),
+            Err(_) => {
+                tries_left -= 1;
+                tokio::time::sleep(RESTART_AFTER).await;
             }
         }
     }

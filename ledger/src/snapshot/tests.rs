@@ -446,6 +446,9 @@ fn a_manifest_is_believed_only_as_a_division_of_the_headers_state() {
     assert!(matches!(with(&|m| m.chunks.push(m.chunks[0])), SnapshotError::Division));
     assert!(matches!(with(&|m| m.chunks.clear()), SnapshotError::Division));
     assert!(matches!(with(&|m| m.chunks[0].depth = 255), SnapshotError::Division));
+    // What nobody could ever deliver.
+    assert!(matches!(with(&|m| m.chunks[0].entries = 0), SnapshotError::Division));
+    assert!(matches!(with(&|m| m.chunks[0].bytes = 0), SnapshotError::Division));
     assert!(matches!(with(&|m| m.chunks[0].depth = 0), SnapshotError::Division));
     assert!(matches!(with(&|m| m.chunks = vec![m.chunks[0]; CHUNKS_MAX + 1]), SnapshotError::Division));
     let mut other = sound.clone();
