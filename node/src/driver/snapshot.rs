@@ -203,7 +203,8 @@ impl<P: Ports> Driver<P> {
         }
         // Where nobody has the next block any more, any snapshot helps.
         let saves = if is_stuck { 0 } else { gap };
-        let holds = is_far || is_stuck || !is_member;
+        // One that follows an idle network is stuck all the time, and must not miss the next block for a silent peer.
+        let holds = is_far || !is_member && !self.shelving.asked_all;
         self.ask_for_snapshot(Height(from.0.saturating_sub(1).saturating_add(saves)), holds);
         holds && !matches!(self.shelving.fetch, Fetch::Nothing)
     }
