@@ -148,12 +148,14 @@ impl From<ShelfError> for Trouble {
     }
 }
 
-/// Does all of it.
+/// Does all of it; nothing if the disk did not give the shelf.
 #[derive(Debug)]
-pub struct SnapshotLane<V, D> {
+pub struct SnapshotLane<V, D>(Option<Work<V, D>>);
+
+#[derive(Debug)]
+struct Work<V, D> {
     chain: Arc<Chain>,
-    /// None if the disk did not give it: nothing is made or fetched then.
-    shelf: Option<Shelf<D>>,
+    shelf: Shelf<D>,
     genesis: ValidatorSet,
     verifier: V,
     maker: Option<Maker>,
@@ -168,19 +170,30 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
         (genesis, verifier): (ValidatorSet, V),
         settings: Snapshots,
     ) -> Self {
-        Self { chain, shelf, genesis, verifier, maker: None, chunk_bytes: settings.chunk_bytes }
+        let chunk_bytes = settings.chunk_bytes;
+        Self(shelf.map(|shelf| Work { chain, shelf, genesis, verifier, maker: None, chunk_bytes }))
     }
 
     /// What was being fetched when the node stopped, if it is still worth it.
     #[must_use]
     pub fn partial(&self) -> Option<Fetched> {
-        self.shelf.as_ref()?.partial().filter(|one| one.height > self.chain.head().height)
+        let Work { chain, shelf, .. } = self.0.as_ref()?;
+        shelf.partial().filter(|one| one.height > chain.head().height)
     }
 
     /// Does a job of [`crate::ports::Lane::Snapshot`].
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         let Job::Snapshot(job) = job else { return None };
-        let Some(shelf) = &mut self.shelf else { return without(job) };
+        match &mut self.0 {
+            Some(work) => work.perform(job),
+            None => without(job),
+        }
+    }
+}
+
+impl<V: Verifier, D: Disk> Work<V, D> {
+    fn perform(&mut self, job: SnapshotJob) -> Option<Answer> {
+        let shelf = &mut self.shelf;
         let answer = match job {
             SnapshotJob::Make(height) => SnapshotAnswer::Made(self.make(height)),
             SnapshotJob::ReadManifest { peer, above } => {
@@ -212,12 +225,20 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
     }
 
     fn make(&mut self, height: Height) -> Making {
-        let Some(shelf) = &mut self.shelf else { return Making::GivenUp };
-        // A ledger that lost its end executes a height again whose snapshot was made.
+        let shelf = &mut self.shelf;
         let begun = self.maker.take().filter(|maker| maker.height() == height);
-        if begun.is_none() && shelf.has(height) {
-            self.chain.drop_capture();
-            return Making::Made;
+        if begun.is_none() {
+            // A ledger that lost its end executes a height again whose snapshot was made.
+            if shelf.has(height) {
+                self.chain.drop_capture();
+                return Making::Made;
+            }
+            // One of this height that was being fetched has no use any more, and its file is the one that is written now.
+            if shelf.partial().is_some_and(|one| one.height == height)
+                && let Err(error) = shelf.drop_partial()
+            {
+                warn!(%error, "a snapshot that is given up could not be removed");
+            }
         }
         let mut maker = begun.unwrap_or_else(|| Maker::with_chunks_of(height, self.chunk_bytes));
         let made = match maker.step(&self.chain, shelf) {
@@ -248,15 +269,11 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
             return Err(Trouble::Peer(format!("its height {height} is not above {above}, as asked for")));
         }
         manifest.verify(self.chain.chain_id(), &self.genesis, &self.verifier).map_err(wrong)?;
-        Ok(self.shelf()?.begin(manifest)?)
-    }
-
-    fn shelf(&mut self) -> Result<&mut Shelf<D>, Trouble> {
-        self.shelf.as_mut().ok_or_else(|| Trouble::Disk("there is no folder of snapshots".to_owned()))
+        Ok(self.shelf.begin(manifest)?)
     }
 
     fn keep(&mut self, index: u32, bytes: &[u8]) -> Result<(), Trouble> {
-        match self.shelf()?.keep(index, bytes)? {
+        match self.shelf.keep(index, bytes)? {
             Ok(_) => Ok(()),
             Err(error) => Err(Trouble::Peer(error.to_string())),
         }

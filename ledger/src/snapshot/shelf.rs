@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What a chunk is worth, only its manifest says: it is checked whenever it is read, so a damaged file costs a snapshot and
-//! nobody's trust.
+//! nobody's trust. Tested in `tests.rs`.
 
 use std::collections::HashMap;
 use std::io;
@@ -264,10 +264,10 @@ impl<D: Disk> Shelf<D> {
         self.whole.iter().map(|kept| kept.manifest.header.height)
     }
 
-    /// Is there anything of this height? A second one would be written over it.
+    /// Is there a whole one of this height? A second one would be written over it.
     #[must_use]
     pub fn has(&self, height: Height) -> bool {
-        let all = self.whole.iter().chain(&self.base).chain(&self.partial).chain(&self.installing);
+        let all = self.whole.iter().chain(&self.base);
         all.map(|kept| kept.manifest.header.height).any(|found| found == height)
     }
 
@@ -289,14 +289,13 @@ impl<D: Disk> Shelf<D> {
     /// # Errors
     /// The disk failed; or the snapshot is damaged, and is removed.
     pub fn chunk(&mut self, id: SnapshotId, index: u32) -> Result<Option<Bytes>, ShelfError> {
-        let Some(kept) = self.whole.iter().chain(&self.base).find(|kept| kept.id == id) else {
+        if !self.whole.iter().chain(&self.base).any(|kept| kept.id == id) {
             return Ok(None);
-        };
-        let height = kept.manifest.header.height;
-        let wanted = place(kept, index);
-        match read(&mut self.disk, height, index, wanted)? {
+        }
+        match self.read_chunk(id, index) {
             Ok((packed, _)) => Ok(Some(packed.into())),
-            Err(source) => {
+            Err(ShelfError::Disk(error)) => Err(error.into()),
+            Err(ShelfError::Damaged { height, source }) => {
                 let kind = match self.base.take_if(|kept| kept.id == id) {
                     Some(_) => Kind::Base,
                     None => Kind::Whole,
@@ -343,8 +342,8 @@ impl<D: Disk> Shelf<D> {
         read.map_err(|source| ShelfError::Damaged { height, source })
     }
 
-    /// Begins to fetch a snapshot whose manifest was verified, or goes on with it. Another one that was being fetched is
-    /// dropped.
+    /// Begins to fetch a snapshot whose manifest was verified, or goes on with it. It takes the place of another one that was
+    /// being fetched, whose chunks that did not change need not come again.
     ///
     /// # Errors
     /// The disk failed.
@@ -358,41 +357,34 @@ impl<D: Disk> Shelf<D> {
             self.whole.remove(at);
             self.remove(Kind::Whole, height)?;
         }
-        let earlier = self.partial.take();
-        if earlier.as_ref().is_some_and(|kept| kept.manifest.header.height == height) {
-            self.partial = earlier;
-            self.drop_partial()?;
-            return self.begin(manifest);
+        if self.partial.as_ref().is_some_and(|kept| kept.manifest.header.height == height) {
+            self.drop_partial()?; // its file is this one's
         }
+        let earlier = self.partial.take();
         self.fresh(&Kind::Chunks.name(height))?;
         self.manifest_file(Kind::Partial, &manifest)?;
         let places = vec![None; manifest.chunks.len()];
-        self.partial = Some(Kept { id, manifest, places, end: 0 });
+        let mut kept = Kept { id, manifest, places, end: 0 };
         if let Some(earlier) = earlier {
-            self.take_over(&earlier)?;
+            self.take_over(&earlier, &mut kept)?;
             self.remove(Kind::Partial, earlier.manifest.header.height)?;
         }
-        let nothing = ShelfError::Damaged { height, source: SnapshotError::NoSuchChunk(0) };
-        self.partial().ok_or(nothing)
+        let begun = fetched(&kept);
+        self.partial = Some(kept);
+        Ok(begun)
     }
 
     /// Chunks that the snapshot before had as well: most of a state does not change while it is fetched.
-    fn take_over(&mut self, earlier: &Kept) -> Result<(), ShelfError> {
-        let here = (0..).zip(&earlier.manifest.chunks).zip(&earlier.places);
-        let known: HashMap<Hash, (u32, Chunk)> = here
-            .filter(|(_, place)| place.is_some())
-            .map(|((index, chunk), _)| (chunk.hash, (index, *chunk)))
-            .collect();
-        let wanted: Vec<(u32, Chunk)> = match &self.partial {
-            Some(kept) => (0..).zip(kept.manifest.chunks.iter().copied()).collect(),
-            None => Vec::new(),
-        };
-        for (index, chunk) in wanted {
-            let Some((of, _)) = known.get(&chunk.hash).filter(|(_, other)| *other == chunk) else { continue };
-            let height = earlier.manifest.header.height;
-            if let Ok((packed, _)) = read(&mut self.disk, height, *of, place(earlier, *of))? {
+    fn take_over(&mut self, earlier: &Kept, kept: &mut Kept) -> io::Result<()> {
+        let known: HashMap<Hash, u32> =
+            (0..).zip(&earlier.manifest.chunks).map(|(index, chunk)| (chunk.hash, index)).collect();
+        for index in (0..).take(kept.places.len()) {
+            let chunk = kept.manifest.chunks.get(index as usize);
+            let Some(of) = chunk.and_then(|chunk| known.get(&chunk.hash)) else { continue };
+            let (height, there) = (earlier.manifest.header.height, place(earlier, *of));
+            if let Ok((packed, _)) = read(&mut self.disk, height, *of, there)? {
                 // Checked again: equal hashes at another place of the tree are another chunk.
-                let _kept = self.keep(index, &packed)?;
+                let _kept = keep(&mut self.disk, kept, index, &packed)?;
             }
         }
         Ok(())
@@ -410,19 +402,8 @@ impl<D: Disk> Shelf<D> {
     /// [`SnapshotError`] inside: it is not the one that is missing, whoever sent it. The disk failed.
     pub fn keep(&mut self, index: u32, packed: &[u8]) -> Result<Result<usize, SnapshotError>, ShelfError> {
         let Some(kept) = &mut self.partial else { return Ok(Err(SnapshotError::NoSuchChunk(index))) };
-        let chunk = kept.manifest.chunks.get(index as usize);
-        let checked =
-            chunk.ok_or(SnapshotError::NoSuchChunk(index)).and_then(|chunk| unpack(chunk, index, packed));
-        if let Err(wrong) = checked {
-            return Ok(Err(wrong));
-        }
-        let height = kept.manifest.header.height;
-        if let Some(place) = kept.places.get_mut(index as usize).filter(|place| place.is_none()) {
-            self.disk.write(&Kind::Chunks.name(height), kept.end, &record(index, packed))?;
-            *place = Some((kept.end, packed.len()));
-            kept.end += (RECORD_HEAD + packed.len()) as u64;
-        }
-        Ok(Ok(kept.missing().count()))
+        let checked = keep(&mut self.disk, kept, index, packed)?;
+        Ok(checked.map(|()| kept.missing().count()))
     }
 
     /// The fetched snapshot is whole: at the next start it takes the ledger's place.
@@ -570,7 +551,7 @@ impl<D: Disk> Shelf<D> {
     /// The disk failed.
     pub fn drop_making(&mut self) -> Result<(), ShelfError> {
         if let Some(Making { height, .. }) = self.making.take() {
-            self.disk.remove(&Kind::Chunks.name(height))?;
+            self.remove_file(&Kind::Chunks.name(height))?;
         }
         Ok(self.drop_spool()?)
     }
@@ -604,17 +585,12 @@ impl<D: Disk> Shelf<D> {
 
     fn drop_spool(&mut self) -> io::Result<()> {
         self.spool = 0;
-        if self.disk.names()?.iter().any(|name| name == SPOOL) {
-            self.disk.remove(SPOOL)?;
-        }
-        Ok(())
+        self.remove_file(SPOOL)
     }
 
     /// An empty file, whatever was there.
     fn fresh(&mut self, name: &str) -> io::Result<()> {
-        if self.disk.names()?.iter().any(|there| there == name) {
-            self.disk.remove(name)?;
-        }
+        self.remove_file(name)?;
         self.disk.create(name)
     }
 
@@ -654,6 +630,25 @@ fn place(kept: &Kept, index: u32) -> Option<(Chunk, u64, usize)> {
     let chunk = kept.manifest.chunks.get(index as usize)?;
     let (offset, bytes) = (*kept.places.get(index as usize)?)?;
     Some((*chunk, offset, bytes))
+}
+
+/// Checks a chunk, and writes it if it is missing.
+fn keep<D: Disk>(
+    disk: &mut D,
+    kept: &mut Kept,
+    index: u32,
+    packed: &[u8],
+) -> io::Result<Result<(), SnapshotError>> {
+    let chunk = kept.manifest.chunks.get(index as usize).ok_or(SnapshotError::NoSuchChunk(index));
+    if let Err(wrong) = chunk.and_then(|chunk| unpack(chunk, index, packed)) {
+        return Ok(Err(wrong));
+    }
+    if let Some(place) = kept.places.get_mut(index as usize).filter(|place| place.is_none()) {
+        disk.write(&Kind::Chunks.name(kept.manifest.header.height), kept.end, &record(index, packed))?;
+        *place = Some((kept.end, packed.len()));
+        kept.end += (RECORD_HEAD + packed.len()) as u64;
+    }
+    Ok(Ok(()))
 }
 
 /// A chunk from its file, packed and checked.

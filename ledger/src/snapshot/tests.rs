@@ -286,6 +286,10 @@ fn what_a_power_cut_leaves_of_a_fetched_snapshot_is_fetched_again_and_what_did_n
     let mut here = Shelf::open(disk).unwrap();
     let partial = here.partial().unwrap();
     assert_eq!(partial.missing.len(), chunks - 2, "two are whole");
+    assert!(
+        shelf.has(partial.height) && !here.has(partial.height),
+        "one that is being fetched stands nowhere"
+    );
     // A later one: what it has in common need not come again.
     here.keep(2, &shelf.read_chunk(manifest.id(), 2).unwrap().0).unwrap().unwrap();
     let writes = [(b"key000".to_vec(), Some(b"another".to_vec()))].into();
