@@ -26,9 +26,7 @@ fn away(blocks: u64) -> (Cluster, Vec<TxId>) {
         if cluster.node(1).head().height.0 >= blocks {
             break;
         }
-        let tx = cluster.patient(number);
-        ids.push(cluster.submit(1, tx));
-        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &ids)));
+        ids.push(cluster.patient_reaches(number, 0..3));
     }
     cluster.run(2 * SECOND); // what is due is made
     (cluster, ids)
@@ -187,9 +185,7 @@ fn an_old_snapshot_is_not_what_was_asked_for() {
     let height = cluster.node(1).head().height.0;
     while cluster.node(1).head().height.0 < height + 3 * EVERY {
         number += 1;
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+        cluster.patient_reaches(number, 0..3);
     }
     cluster.run(2 * SECOND);
     cluster.bring_back(3);
@@ -268,9 +264,7 @@ fn what_was_committed_below_a_snapshot_is_neither_taken_again_nor_called_expired
         if cluster.node(1).head().height.0 >= 3 * EVERY {
             break;
         }
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+        cluster.patient_reaches(number, 0..3);
     }
     cluster.run(2 * SECOND);
     assert!(cluster.pending(3, &committed));
@@ -290,9 +284,7 @@ fn what_was_committed_below_a_snapshot_is_neither_taken_again_nor_called_expired
         number += 1;
         after += usize::from(cluster.head_time(3) > expires_at);
         cluster.run(30 * SECOND);
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+        cluster.patient_reaches(number, 0..4);
     }
     cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
     assert_eq!(cluster.known(3, &committed), None, "it has not expired");
@@ -344,9 +336,7 @@ fn where_nobody_has_the_blocks_any_more_any_snapshot_helps() {
     cluster.run(SECOND);
     cluster.cut(3);
     for number in 0..usize::try_from(2 * EVERY + 2).unwrap() {
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+        cluster.patient_reaches(number, 0..3);
     }
     cluster.run(2 * SECOND);
     let sent = watch(&mut cluster, &[], |_, frame| (kind(&frame) != "blocks").then_some(frame));

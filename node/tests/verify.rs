@@ -105,17 +105,13 @@ fn begun_by_a_snapshot() -> (Cluster, MemoryStore, MemoryDisk) {
     cluster.run(SECOND);
     cluster.cut(3);
     for number in 0..24 {
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| (0..3).all(|node| cluster.has(node, &[id])));
+        cluster.patient_reaches(number, 0..3);
     }
     cluster.run(2 * SECOND);
     cluster.bring_back(3);
     cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
     for number in 100..104 {
-        let tx = cluster.patient(number);
-        let id = cluster.submit(1, tx);
-        cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&[id]));
+        cluster.patient_reaches(number, 0..4);
     }
     cluster.run_until(60 * SECOND, Cluster::all_equal_and_certified);
     assert!(cluster.base(3) >= 8);

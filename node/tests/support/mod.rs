@@ -724,6 +724,14 @@ impl Cluster {
         self.tx(&["hospital0.admin"], expires_in, patient_call(number))
     }
 
+    /// Node 1 takes a patient, and all of these nodes get it.
+    pub fn patient_reaches(&mut self, number: usize, nodes: core::ops::Range<usize>) -> TxId {
+        let tx = self.patient(number);
+        let id = self.submit(1, tx);
+        self.run_until(60 * SECOND, |cluster| nodes.clone().all(|node| cluster.has(node, &[id])));
+        id
+    }
+
     pub fn patients(&mut self, count: usize) -> Vec<SignedTx> {
         (0..count).map(|number| self.patient(number)).collect()
     }
