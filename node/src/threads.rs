@@ -55,6 +55,14 @@ impl Drop for LastBreath {
     }
 }
 
+/// Does jobs that wait, and tells each answer.
+type Perform = Box<dyn FnMut(Vec<Job>, &mut dyn FnMut(Answer)) + Send>;
+
+fn one_by_one(perform: impl FnMut(Job) -> Option<Answer> + Send + 'static) -> Perform {
+    let mut perform = perform;
+    Box::new(move |jobs, answer| jobs.into_iter().filter_map(&mut perform).for_each(answer))
+}
+
 /// Starts the four threads.
 ///
 /// # Errors
@@ -71,7 +79,7 @@ where
     D: Disk + 'static,
     S: Disk + 'static,
 {
-    let spawn = |name: &'static str, lane, mut perform: Box<dyn FnMut(Job) -> Option<Answer> + Send>| {
+    let spawn = |name: &'static str, lane, mut perform: Perform| {
         let most = jobs_max(lane);
         let (jobs, queue): (_, Receiver<Job>) = sync_channel(most);
         let last_breath = LastBreath { name, answers: answers.clone() };
@@ -81,19 +89,20 @@ where
                     core::iter::once(first).chain(queue.try_iter().take(most)).collect();
                 // A batch, for which consensus waits, goes before transactions that wait at the door.
                 waiting.sort_by_key(|job| !matches!(job, Job::Validate { .. }));
-                for answer in waiting.into_iter().filter_map(&mut perform) {
+                perform(waiting, &mut |answer| {
                     // Nobody takes it any more: the node stops.
                     drop(last_breath.answers.blocking_send(Input::Answer(answer)));
-                }
+                });
             }
         })?;
         Ok::<_, std::io::Error>((jobs, thread))
     };
-    let (verify, verifying) = spawn("verify", Lane::Verify, Box::new(move |job| verify.perform(job)))?;
-    let (write, writing) = spawn("write", Lane::Write, Box::new(move |job| write.perform(job)))?;
-    let (serve, serving) = spawn("serve", Lane::Serve, Box::new(move |job| serve.perform(job)))?;
+    let (verify, verifying) = spawn("verify", Lane::Verify, one_by_one(move |job| verify.perform(job)))?;
+    let (write, writing) =
+        spawn("write", Lane::Write, Box::new(move |jobs, answer| write.perform(jobs, answer)))?;
+    let (serve, serving) = spawn("serve", Lane::Serve, one_by_one(move |job| serve.perform(job)))?;
     let (snapshot, shelving) =
-        spawn("snapshot", Lane::Snapshot, Box::new(move |job| snapshots.perform(job)))?;
+        spawn("snapshot", Lane::Snapshot, one_by_one(move |job| snapshots.perform(job)))?;
     Ok((LaneThreads { verify, write, serve, snapshot }, vec![verifying, writing, serving, shelving]))
 }
 

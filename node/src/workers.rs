@@ -30,6 +30,9 @@ use crate::wire::{BLOCKS_BYTES, BLOCKS_BYTES_MAX, BLOCKS_MAX, Frame};
 /// Bytes of a fetched block besides its batch, rounded up.
 const BLOCK_OVERHEAD: usize = 320;
 
+/// Rows of small blocks that are stored together: more save nothing, and who reads waits for them.
+const GATHERED_ROWS: usize = 1_000;
+
 /// Verifies signatures.
 #[derive(Debug)]
 pub struct VerifyLane<V, D> {
@@ -176,8 +179,16 @@ fn is_request_id_taken(chain: &Arc<Chain>, tx: &Parsed) -> bool {
 pub struct WriteLane {
     executor: Executor,
     feed: Arc<Feed>,
+    /// For it, once it is stored.
+    news: Vec<News>,
     evidence: u64,
     snapshots: Snapshots,
+}
+
+#[derive(Debug)]
+enum News {
+    Stored(Block),
+    Certified(Certificate),
 }
 
 impl WriteLane {
@@ -188,11 +199,47 @@ impl WriteLane {
     pub fn new(chain: Arc<Chain>, feed: Arc<Feed>, snapshots: Snapshots) -> Result<Self, ChainError> {
         let last = chain.evidence(0, usize::MAX)?.last().map(|(number, _)| *number);
         let evidence = last.map_or(0, |number| number.saturating_add(1));
-        Ok(Self { executor: Executor::new(chain), feed, evidence, snapshots })
+        Ok(Self { executor: Executor::new(chain), feed, news: Vec::new(), evidence, snapshots })
     }
 
-    /// Does a job of [`crate::ports::Lane::Write`].
-    pub fn perform(&mut self, job: Job) -> Option<Answer> {
+    /// Does jobs of [`crate::ports::Lane::Write`] that wait, in order. What is small is stored together; nobody hears of what
+    /// is not stored.
+    pub fn perform(&mut self, jobs: impl IntoIterator<Item = Job>, mut answer: impl FnMut(Answer)) {
+        let mut answers = Vec::new();
+        let mut jobs = jobs.into_iter().peekable();
+        while let Some(job) = jobs.next() {
+            let chain = self.executor.chain().clone();
+            let gathers = !chain.is_poisoned(); // if it is, who asks hears why
+            if gathers {
+                chain.gather();
+            }
+            answers.extend(self.one(job));
+            if !gathers || jobs.peek().is_none() || chain.gathered() >= GATHERED_ROWS {
+                match if gathers { self.done(Chain::settle) } else { Ok(()) } {
+                    Ok(()) => {
+                        self.tell();
+                        answers.drain(..).for_each(&mut answer);
+                    }
+                    Err(why) => {
+                        self.news.clear();
+                        answers.clear();
+                        answer(Answer::Failed(why));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        for one in self.news.drain(..) {
+            match one {
+                News::Stored(block) => self.feed.stored(block),
+                News::Certified(certificate) => self.feed.certified(&certificate),
+            }
+        }
+    }
+
+    fn one(&mut self, job: Job) -> Option<Answer> {
         let answer = match job {
             Job::Execute { height, payload, txs, position } => {
                 let written = self.executor.append(height, &payload, txs, position);
@@ -200,13 +247,14 @@ impl WriteLane {
                     let ids = written.ids;
                     let (header, deadline) = (Box::new(written.header.clone()), written.deadline);
                     let epochs = Box::new(written.epochs);
-                    self.feed.stored(Block { header: written.header, receipts: written.receipts });
+                    let block = Block { header: written.header, receipts: written.receipts };
+                    self.news.push(News::Stored(block));
                     let captured = self.capture(height);
                     Some(Answer::Executed { header, ids, deadline, epochs, captured })
                 })
             }
             Job::Certify(certificate) => self.done(|chain| chain.certify(&certificate)).map(|()| {
-                self.feed.certified(&certificate);
+                self.news.push(News::Certified(certificate));
                 None
             }),
             Job::Keep(evidence) => {

@@ -4,15 +4,18 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use epione_consensus::{BlocksAnswer, Kind, Payload};
 use epione_ledger::chain::Chain;
-use epione_ledger::store::MemoryStore;
+use epione_ledger::store::{MemoryStore, Page, Store, StoreError};
 use epione_node::executor::{ExecuteError, Executor};
+use epione_node::feed::{Feed, Progress};
 use epione_node::ports::{Answer, Job, Lane};
+use epione_node::snapshots::Snapshots;
 use epione_node::start::ResumeError;
 use epione_node::wire::{BLOCKS_MAX, Frame};
-use epione_node::workers::ServeLane;
+use epione_node::workers::{ServeLane, WriteLane};
 use epione_types::codes::Decision;
 use epione_types::event::Event;
 use epione_types::{
@@ -485,6 +488,85 @@ fn a_height_is_executed_once_and_in_order() {
     assert!(executor.append(Height(1), &other, None, 9).is_err(), "another batch at a height that is taken");
     let second = executor.append(Height(2), &other, None, 9).unwrap();
     assert_eq!(second.header.parent, first.header.hash());
+}
+
+/// Fails all writes after so many.
+struct Limited(MemoryStore, AtomicUsize);
+
+impl Store for Limited {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, StoreError> {
+        self.0.scan(from, to, limit)
+    }
+    fn apply(&self, batch: epione_ledger::store::Batch) -> Result<(), StoreError> {
+        let left = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => self.0.apply(batch),
+            Err(_) => Err(StoreError::Disk { doing: "writing", source: std::io::Error::other("disk full") }),
+        }
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.sync()
+    }
+    fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.0.size_bytes()
+    }
+}
+
+#[test]
+fn small_blocks_are_stored_together_and_none_is_answered_before() {
+    let (genesis, store) = (support::genesis(1), MemoryStore::new());
+    let origin = epione_node::start::origin(&genesis);
+    let limited = Arc::new(Limited(store.clone(), AtomicUsize::new(5)));
+    let chain = Arc::new(Chain::open(limited.clone(), &origin).unwrap());
+    let begins = Progress { height: Height::ZERO, timestamp: TimestampMs(0), certified: Height::ZERO };
+    let feed = Arc::new(Feed::new(begins));
+    let told = feed.progress();
+    let mut lane = WriteLane::new(chain, feed, Snapshots::default()).unwrap();
+    let execute = |height| Job::Execute {
+        height: Height(height),
+        payload: Arc::new(Payload::new(Batch::Null)),
+        txs: None,
+        position: height,
+    };
+    let written = || 5 - limited.1.load(Ordering::Relaxed);
+    let before = written();
+    let mut answered = Vec::new();
+    lane.perform((1..=20).map(execute), |answer| {
+        let Answer::Executed { header, .. } = answer else { panic!("{answer:?}") };
+        let stored = Chain::open(Arc::new(store.clone()), &origin).unwrap().head().height;
+        assert!(stored >= header.height, "block {} is answered, {stored} stored", header.height);
+        answered.push(header.height.0);
+    });
+    assert_eq!(answered, (1..=20).collect::<Vec<_>>());
+    assert_eq!(written() - before, 1, "as one");
+
+    // So many that they are not stored as one: nobody waits for the last of them.
+    let (mut firsts, mut count) = (Vec::new(), 0);
+    lane.perform((21..=600).map(execute), |answer| {
+        let Answer::Executed { .. } = answer else { panic!("{answer:?}") };
+        count += 1;
+        let stored = Chain::open(Arc::new(store.clone()), &origin).unwrap().head().height;
+        if !firsts.contains(&stored) {
+            firsts.push(stored);
+        }
+    });
+    assert_eq!(count, 580);
+    assert!((2..=3).contains(&firsts.len()), "{firsts:?}");
+
+    // The disk is full: what waited for it is not answered.
+    limited.1.store(0, Ordering::Relaxed);
+    let mut answers = Vec::new();
+    lane.perform((601..=610).map(execute), |answer| answers.push(answer));
+    assert!(matches!(&answers[..], [Answer::Failed(why)] if why.contains("disk full")), "{answers:?}");
+    answers.clear();
+    lane.perform([Job::Capture, execute(611)], |answer| answers.push(answer));
+    let heard = matches!(&answers[..], [Answer::Captured(Some(_)), Answer::Failed(_)]);
+    assert!(heard, "who reads is answered, who writes hears why: {answers:?}");
+    assert_eq!(told.borrow().height, Height(600), "nobody heard of what is not stored");
+    assert_eq!(Chain::open(Arc::new(store.clone()), &origin).unwrap().head().height, Height(600));
 }
 
 #[test]

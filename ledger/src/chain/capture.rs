@@ -110,7 +110,7 @@ impl Chain {
         let Some(under_way) = capture.as_mut().filter(|one| one.height == height) else {
             return Ok(Captured::Lost);
         };
-        let page = under_way.page(&*self.store);
+        let page = under_way.page(&self.store);
         if !matches!(page, Ok(Captured::Rows(_))) {
             *capture = None;
         }
@@ -126,7 +126,7 @@ impl Chain {
     pub(super) fn save_captured(&self, writes: &StateWrites) -> Result<(), ChainError> {
         let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = capture.as_mut()
-            && !under_way.save(&*self.store, writes)?
+            && !under_way.save(&self.store, writes)?
         {
             *capture = None;
         }

@@ -11,7 +11,7 @@ use epione_types::{Hash, Height};
 
 use super::{Chain, ChainError, ProofError, keys};
 use crate::state_proof;
-use crate::store::prefix_end;
+use crate::store::{Store as _, prefix_end};
 use crate::tree::Changes;
 
 /// Rows of a page: blocks wait for it.

@@ -36,7 +36,7 @@ use epione_types::{
     merkle,
 };
 
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Gathered, Store, StoreError};
 use crate::tree::Changes;
 
 pub use capture::Captured;
@@ -171,7 +171,7 @@ pub struct Head {
 
 /// The ledger of one node.
 pub struct Chain {
-    store: Arc<dyn Store>,
+    store: Gathered,
     chain: ChainId,
     genesis_time: TimestampMs,
     kept: RwLock<Kept>,
@@ -235,7 +235,7 @@ impl Chain {
             Some(_) => {}
         }
         let mut chain = Self {
-            store,
+            store: Gathered::new(store),
             chain: origin.chain,
             genesis_time: origin.timestamp,
             kept: RwLock::new(Kept::empty(pace)),
@@ -351,17 +351,47 @@ impl Chain {
         let header = Self::seal(block, state_root);
         let changes = changes.encode();
         let stored = self.batch_of(block, &header, &changes).and_then(|mut batch| {
-            kept.add_to(&mut batch, &*self.store, self.oldest_provable(block.height), changes.len())?;
+            kept.add_to(&mut batch, &self.store, self.oldest_provable(block.height), changes.len())?;
             self.save_captured(&block.writes)?;
             Ok(self.store.apply(batch)?)
         });
         if let Err(error) = stored {
-            *self.poisoned.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            return Err(error);
+            return Err(self.poison(error));
         }
         *self.head.write().unwrap_or_else(PoisonError::into_inner) =
             Head { height: header.height, hash: header.hash(), timestamp: header.timestamp, state_root };
         Ok(Appended::Stored(header))
+    }
+
+    /// Has a write failed? Then no block comes in any more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn poison(&self, error: ChainError) -> ChainError {
+        *self.poisoned.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        error
+    }
+
+    /// What comes in from now on is seen at once, and stored together at [`Chain::settle`]: blocks whose batches are small
+    /// cost less so. Until then a crash of the process loses it, as a power cut would.
+    pub fn gather(&self) {
+        self.store.gather();
+    }
+
+    /// How many rows wait for [`Chain::settle`].
+    #[must_use]
+    pub fn gathered(&self) -> usize {
+        self.store.rows()
+    }
+
+    /// Stores what was gathered, all of it or nothing.
+    ///
+    /// # Errors
+    /// The store failed. Nothing more is written.
+    pub fn settle(&self) -> Result<(), ChainError> {
+        self.store.settle().map_err(|error| self.poison(error.into()))
     }
 
     /// The header: a function of the parent and the batch alone (R12).

@@ -9,7 +9,7 @@ use epione_types::{
 
 use super::{Chain, ChainError, Head, keys};
 use crate::state_proof::{self, StateProof};
-use crate::store::{Row, StoreError, prefix_end};
+use crate::store::{Row, Store as _, StoreError, prefix_end};
 use crate::tree::NoSuchVersion;
 
 /// Where a transaction is.

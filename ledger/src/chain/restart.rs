@@ -139,7 +139,7 @@ impl Chain {
     pub(super) fn load_tree(&self, pace: Pace, oldest: Height, tip: Height) -> Result<Kept, ChainError> {
         let mut kept = Kept::empty(pace);
         let mut from = Height::ZERO;
-        if let Some(tree) = checkpoint::load(&*self.store, keys::CHECKPOINT)? {
+        if let Some(tree) = checkpoint::load(&self.store, keys::CHECKPOINT)? {
             let height = tree.height();
             let header = self.header(height)?;
             if header.is_none_or(|header| header.state_root != tree.root()) {

@@ -267,3 +267,44 @@ fn after_a_failed_write_nothing_more_is_written_and_reading_goes_on() {
     assert_eq!(chain.head().height, Height(1));
     assert_eq!(chain.state(b"counter").unwrap().unwrap(), [1]);
 }
+
+#[test]
+fn gathered_blocks_are_seen_at_once_and_stored_together() {
+    let store = MemoryStore::default();
+    let stored = || Chain::open(Arc::new(store.clone()), &origin()).unwrap().head().height.0;
+    let chain = Chain::open(Arc::new(store.clone()), &origin()).unwrap();
+    append(&chain, 1);
+    chain.gather();
+    let header = append(&chain, 2);
+    append(&chain, 3);
+    certify(&chain, &header);
+    assert_eq!(chain.head().height, Height(3));
+    assert_eq!(chain.header(Height(2)).unwrap(), Some(header.clone()));
+    assert_eq!(chain.state(b"counter").unwrap().unwrap(), [3]);
+    let proof = chain.prove(Height(2), b"counter").unwrap();
+    assert!(proof.verify(&header.state_root, b"counter", Some(&[2])).is_ok());
+    assert_eq!((chain.gathered() > 0, stored()), (true, 1), "a crash would lose both, and nothing else");
+    chain.settle().unwrap();
+    assert_eq!((chain.gathered(), stored()), (0, 3));
+    append(&chain, 4);
+    assert_eq!(stored(), 4, "nothing is gathered any more");
+}
+
+#[test]
+fn what_cannot_be_settled_poisons_the_chain_and_is_still_read() {
+    let memory = MemoryStore::default();
+    let store = Failing(memory.clone(), std::sync::atomic::AtomicUsize::new(2));
+    let chain = Chain::open(Arc::new(store), &origin()).unwrap();
+    append(&chain, 1);
+    chain.gather();
+    let header = append(&chain, 2);
+    assert!(!chain.is_poisoned());
+    assert!(matches!(chain.settle(), Err(ChainError::Store(_))));
+    assert!(chain.is_poisoned());
+    assert!(matches!(chain.append(&block(&chain, 3)), Err(ChainError::Poisoned(_))));
+    assert_eq!(chain.header(Height(2)).unwrap().unwrap().height, chain.head().height);
+    // The disk has room again: what waits goes first.
+    certify(&chain, &header);
+    let again = Chain::open(Arc::new(memory), &origin()).unwrap();
+    assert_eq!((again.head().height, again.certified().unwrap().height), (Height(2), Height(2)));
+}

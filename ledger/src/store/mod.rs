@@ -6,6 +6,7 @@
 //!
 //! Both sides are held to one model in `tests.rs`.
 
+mod gathered;
 mod memory;
 mod sled;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod tests;
 
 use std::io;
 
-pub use self::{memory::MemoryStore, sled::SledStore};
+pub use self::{gathered::Gathered, memory::MemoryStore, sled::SledStore};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;

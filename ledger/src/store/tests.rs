@@ -1,6 +1,7 @@
-//! Both stores against a map, and sled killed in the middle of its work.
+//! The stores against a map, and sled killed in the middle of its work.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::{collection::vec, prelude::*};
 
@@ -9,7 +10,9 @@ use super::*;
 fn stores() -> (tempfile::TempDir, Vec<Box<dyn Store>>) {
     let dir = tempfile::tempdir().unwrap();
     let sled = SledStore::open(&dir.path().join("store"), 1 << 20).unwrap();
-    (dir, vec![Box::new(MemoryStore::new()), Box::new(sled)])
+    let gathered = Gathered::new(Arc::new(MemoryStore::new()));
+    gathered.gather();
+    (dir, vec![Box::new(MemoryStore::new()), Box::new(sled), Box::new(gathered)])
 }
 
 fn batch(writes: &[(u8, Option<u16>)]) -> Batch {
@@ -27,7 +30,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn both_stores_are_an_ordered_map(
+    fn all_stores_are_an_ordered_map(
         batches in vec(vec((0u8..24, prop::option::of(any::<u16>())), 0..12), 1..8),
         from in 0u8..24, to in prop::option::of(0u8..26), limit in 1usize..8,
     ) {
@@ -60,6 +63,62 @@ proptest! {
             prop_assert_eq!(&rows, &wanted);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever waits and whatever was settled, together they are the map; the store behind has what was settled.
+    #[test]
+    fn what_waits_is_seen_in_front_of_the_store(
+        steps in vec((vec((0u8..24, prop::option::of(any::<u16>())), 0..12), any::<bool>(), any::<bool>()), 1..8),
+        from in 0u8..24, to in prop::option::of(0u8..26), limit in 1usize..8,
+    ) {
+        let (behind, whole) = (MemoryStore::new(), MemoryStore::new());
+        let store = Gathered::new(Arc::new(behind.clone()));
+        let all = |store: &dyn Store| store.scan(b"", None, usize::MAX).unwrap().rows;
+        for (writes, gathers, settles) in &steps {
+            if *gathers {
+                store.gather();
+            }
+            let before = all(&behind);
+            store.apply(batch(writes)).unwrap();
+            whole.apply(batch(writes)).unwrap();
+            if *gathers {
+                prop_assert_eq!(all(&behind), before, "it waits");
+            }
+            for key in 0..24 {
+                prop_assert_eq!(store.get(&[key]).unwrap(), whole.get(&[key]).unwrap());
+            }
+            let to = to.as_ref().map(std::slice::from_ref);
+            prop_assert_eq!(store.scan(&[from], to, limit).unwrap(), whole.scan(&[from], to, limit).unwrap());
+            if *settles {
+                store.settle().unwrap();
+                prop_assert_eq!(all(&behind), all(&whole));
+                prop_assert_eq!(store.rows(), 0);
+            }
+        }
+        store.sync().unwrap();
+        behind.crash(|_| 0);
+        prop_assert_eq!(all(&behind), all(&whole), "what is synced was settled");
+    }
+}
+
+#[test]
+fn a_page_of_long_rows_that_wait_is_bounded_too() {
+    let store = Gathered::new(Arc::new(MemoryStore::new()));
+    for part in 0u16..3 {
+        let mut batch = Batch::new();
+        for key in 0u16..300 {
+            batch.put((key * 3 + part).to_be_bytes(), vec![1; VALUE_BYTES_MAX]);
+        }
+        store.apply(batch).unwrap();
+        store.gather(); // two parts of three wait
+    }
+    let page = store.scan(b"", None, usize::MAX).unwrap();
+    let bytes: usize = page.rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert!((PAGE_BYTES_MAX..PAGE_BYTES_MAX + VALUE_BYTES_MAX + KEY_BYTES_MAX).contains(&bytes), "{bytes}");
+    assert_eq!(page.next.unwrap(), u16::try_from(page.rows.len()).unwrap().to_be_bytes());
 }
 
 #[test]

@@ -371,10 +371,14 @@ impl Node {
         let driver = self.driver.as_mut().unwrap();
         let clock = TimestampMs(START + now);
         driver.handle(core::mem::take(&mut self.inbox), now, clock);
-        for job in self.jobs.take(now, slow) {
+        let (write, others): (Vec<_>, _) =
+            self.jobs.take(now, slow).into_iter().partition(|job| job.lane() == Lane::Write);
+        let inbox = &mut self.inbox;
+        self.write.perform(write, |answer| inbox.push(Input::Answer(answer)));
+        for job in others {
             let answer = match job.lane() {
                 Lane::Verify => self.verify.perform(job),
-                Lane::Write => self.write.perform(job),
+                Lane::Write => None,
                 Lane::Serve => self.serve.perform(job),
                 Lane::Snapshot => self.shelve.perform(job),
             };

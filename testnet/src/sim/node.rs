@@ -3,7 +3,7 @@
 //! Ports write what is said to a tape, in order; the cluster plays it afterwards. Nothing here decides anything.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -221,13 +221,13 @@ pub struct Executed {
 /// What a lane did.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// A block.
-    pub executed: Option<Executed>,
-    /// A certificate was stored.
-    pub certified: Option<Certificate>,
-    /// Proof against the validator of this place in this epoch was stored.
-    pub evidence: Option<(Epoch, ValidatorIndex)>,
-    /// The job failed.
+    /// Blocks.
+    pub executed: Vec<Executed>,
+    /// Certificates that were stored.
+    pub certified: Vec<Certificate>,
+    /// Proofs that were stored, each against the validator of this place in this epoch.
+    pub evidence: Vec<(Epoch, ValidatorIndex)>,
+    /// A job failed.
     pub failed: Option<String>,
 }
 
@@ -389,40 +389,61 @@ impl Process {
         self.driver.handle(core::mem::take(&mut self.inbox), now_ms, clock);
     }
 
-    /// A lane does its next job.
+    /// A lane does its next job; the one that writes does all that wait.
     pub fn work(&mut self, lane: Lane) -> Done {
-        let Some(job) = self.jobs[lane as usize].pop_front() else { return Done::default() };
-        let mut done = Done::default();
-        let before = self.chain.head().height;
-        let executing = match &job {
-            Job::Execute { payload, .. } => Some(payload.clone()),
-            Job::Certify(certificate) => {
-                done.certified = Some(certificate.clone());
-                None
-            }
-            Job::Keep(evidence) => {
-                done.evidence = Some((evidence.votes().0.vote.epoch, evidence.against()));
-                None
-            }
-            _ => None,
-        };
+        let waiting = &mut self.jobs[lane as usize];
+        if lane == Lane::Write {
+            let jobs = core::mem::take(waiting);
+            return self.write(jobs);
+        }
+        let Some(job) = waiting.pop_front() else { return Done::default() };
         let answer = match lane {
             Lane::Verify => self.verify.perform(job),
-            Lane::Write => self.write.perform(job),
+            Lane::Write => None,
             Lane::Serve => self.serve.perform(job),
             Lane::Snapshot => self.shelve.perform(job),
         };
-        match &answer {
-            Some(Answer::Executed { header, .. }) => {
-                done.executed =
-                    executing.map(|payload| Executed { before, header: (**header).clone(), payload });
-            }
-            Some(Answer::Failed(why)) => {
-                (done.failed, done.certified, done.evidence) = (Some(why.clone()), None, None);
-            }
-            _ => {}
+        let mut done = Done::default();
+        if let Some(Answer::Failed(why)) = &answer {
+            done.failed = Some(why.clone());
         }
         self.inbox.extend(answer.map(Input::Answer));
+        done
+    }
+
+    fn write(&mut self, jobs: VecDeque<Job>) -> Done {
+        let (mut done, mut payloads) = (Done::default(), BTreeMap::new());
+        let mut before = self.chain.head().height;
+        for job in &jobs {
+            match job {
+                Job::Execute { height, payload, .. } => {
+                    payloads.insert(*height, payload.clone());
+                }
+                Job::Certify(certificate) => done.certified.push(certificate.clone()),
+                Job::Keep(evidence) => {
+                    done.evidence.push((evidence.votes().0.vote.epoch, evidence.against()));
+                }
+                _ => {}
+            }
+        }
+        self.write.perform(jobs, |answer| {
+            match &answer {
+                Answer::Executed { header, .. } => {
+                    if let Some(payload) = payloads.remove(&header.height) {
+                        done.executed.push(Executed { before, header: (**header).clone(), payload });
+                        before = before.max(header.height);
+                    }
+                }
+                Answer::Failed(why) => done.failed = Some(why.clone()),
+                _ => {}
+            }
+            self.inbox.push(Input::Answer(answer));
+        });
+        if done.failed.is_some() {
+            // Which of them were stored before is not told.
+            done.certified.clear();
+            done.evidence.clear();
+        }
         done
     }
 

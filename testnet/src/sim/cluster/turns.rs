@@ -222,7 +222,7 @@ impl Cluster<'_> {
     pub(super) fn done(&mut self, body: usize, done: Done) {
         let now = self.queue.now();
         let (node, honest) = (self.bodies[body].who, self.bodies[body].honest);
-        if let Some(executed) = &done.executed {
+        for executed in &done.executed {
             let height = executed.header.height;
             self.trace.note(now, 8, body, height.0, &executed.header.state_root.0, || {
                 format!("executes h{height}, {} transactions", executed.payload.batch().txs().len())
@@ -246,10 +246,12 @@ impl Cluster<'_> {
                         self.checks.breaks("acknowledged", text);
                     }
                 }
-                self.tell(body);
             }
         }
-        if let Some(certificate) = &done.certified {
+        if honest && !done.executed.is_empty() {
+            self.tell(body);
+        }
+        for certificate in &done.certified {
             let height = certificate.height;
             self.trace.note(now, 9, body, height.0, &[], || format!("certifies h{height}"));
             if honest {
@@ -257,7 +259,7 @@ impl Cluster<'_> {
                 self.checks.certified(node, certificate);
             }
         }
-        if let Some((epoch, place)) = done.evidence {
+        for (epoch, place) in done.evidence {
             let against = self.roll.borrow().node(epoch, place);
             self.trace.note(now, 10, body, place.get() as u64, &[], || {
                 format!("keeps proof against {place} of epoch {epoch}")
