@@ -39,8 +39,12 @@ const PAUSE_MS: u64 = 60_000;
 const WANTED_MAX: usize = 16;
 /// How often one is begun for those who wait.
 const TRIES_MAX: usize = 5;
-/// Between two steps of making one, in ms: consensus comes first.
-const STEP_MS: u64 = 10;
+/// Between two steps of making one, in ms, at least and at most: consensus comes first.
+const REST_MS: core::ops::RangeInclusive<u64> = 10..=500;
+/// How many times as long as the step before: then making one takes less than a tenth from the blocks (`benches/snapshot`).
+const REST_STEPS: u64 = 3;
+/// For so long making one is in no hurry, in ms: what is overwritten meanwhile is kept in memory.
+const UNHURRIED_MS: u64 = 60_000;
 /// Between two looks for the certificate that a made one waits for, in ms.
 const LOOK_MS: u64 = 500;
 
@@ -146,6 +150,9 @@ enum Make {
 pub(super) struct Shelving {
     settings: Snapshots,
     make: Make,
+    /// When the one that is being made was begun, and its last step.
+    made_since: u64,
+    step_since: u64,
     /// Operators who wait for it, and how often it was begun for them.
     wanted: Vec<SnapshotReply>,
     tries: usize,
@@ -166,6 +173,13 @@ pub(super) struct Shelving {
 impl Shelving {
     pub(super) fn new(settings: Snapshots) -> Self {
         Self { settings, ..Self::default() }
+    }
+
+    /// For how long nothing is done after a step that is over now, in ms.
+    fn rest(&self, now: u64) -> u64 {
+        let rest = now.saturating_sub(self.step_since).saturating_mul(REST_STEPS);
+        let hurry = now.saturating_sub(self.made_since) > UNHURRIED_MS;
+        if hurry { *REST_MS.start() } else { rest.clamp(*REST_MS.start(), *REST_MS.end()) }
     }
 }
 
@@ -401,11 +415,17 @@ impl<P: Ports> Driver<P> {
     /// A snapshot of this height is being captured: it is made in steps.
     pub(super) fn make_snapshot(&mut self, height: Height) {
         if matches!(self.shelving.make, Make::Nothing | Make::Capture) {
-            self.shelving.make = Make::Step(height);
-            self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
+            self.shelving.made_since = self.now;
+            self.start_step(height);
         } else {
             self.shelving.next = Some(height); // its state is being captured: somebody has to read it
         }
+    }
+
+    fn start_step(&mut self, height: Height) {
+        self.shelving.make = Make::Step(height);
+        self.shelving.step_since = self.now;
+        self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
     }
 
     fn make_next(&mut self) {
@@ -420,7 +440,9 @@ impl<P: Ports> Driver<P> {
             SnapshotAnswer::Made(made) => {
                 if let Make::Step(height) = self.shelving.make {
                     self.shelving.make = match made {
-                        Making::More => Make::Due(height, self.now.saturating_add(STEP_MS)),
+                        Making::More => {
+                            Make::Due(height, self.now.saturating_add(self.shelving.rest(self.now)))
+                        }
                         Making::Waiting => Make::Due(height, self.now.saturating_add(LOOK_MS)),
                         Making::Made => return self.made(Ok(height)),
                         // Its height was certified by a later one's certificate, or too much changed meanwhile.
@@ -499,8 +521,7 @@ impl<P: Ports> Driver<P> {
         if let Make::Due(height, at) = self.shelving.make
             && now >= at
         {
-            self.shelving.make = Make::Step(height);
-            self.workers.start(Job::Snapshot(SnapshotJob::Make(height)));
+            self.start_step(height);
         }
         match &mut self.shelving.fetch {
             Fetch::Nothing | Fetch::Verifying | Fetch::Finishing(_) | Fetch::Whole(_) => {}
@@ -579,5 +600,21 @@ impl<P: Ports> Driver<P> {
                 Some(SnapshotFetch { height: *height, chunks: 0, here: 0, bytes: 0, eta_ms: None })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn making_one_rests_three_times_as_long_as_it_worked_but_not_forever() {
+        let shelving = Shelving { made_since: 1_000, step_since: 1_000, ..Shelving::default() };
+        let after = |step: u64| shelving.rest(1_000 + step);
+        assert_eq!([1, 20, 1_000].map(after), [10, 60, 500]);
+        let late = Shelving { step_since: 61_000, ..shelving };
+        assert_eq!([0, 1].map(|more| late.rest(61_000 + more)), [10, 10], "it is in a hurry now");
+        let slow = Shelving { step_since: 60_980, ..late };
+        assert_eq!([0, 1].map(|more| slow.rest(61_000 + more)), [60, 10]);
     }
 }
