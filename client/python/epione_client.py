@@ -31,6 +31,14 @@ TX_ID = b"epione/tx-id/v1".ljust(32, b"\0")
 COMMITMENT = b"epione/commitment/v1".ljust(32, b"\0")
 
 
+def random_id() -> bytes:
+    """A new id. Bytes that happen to be printable are refused as text: one draw in seven million."""
+    while True:
+        drawn = os.urandom(16)
+        if not all(0x20 <= byte <= 0x7E for byte in drawn):
+            return drawn
+
+
 class Key:
     """An ed25519 key."""
 
@@ -98,7 +106,7 @@ class Client:
             chain_id=self.chain_id,
             sender=self.key.public,
             co_signers=[key.public for key in signers],
-            request_id=os.urandom(16),
+            request_id=random_id(),
             expires_at_ms=int((time.time() + lifetime_s) * 1000),
             **call,
         ).SerializeToString()

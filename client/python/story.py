@@ -22,7 +22,7 @@ from epione.v1 import (
     transaction_pb2 as tx,
 )
 
-from epione_client import Client, Key, commitment, transaction_id
+from epione_client import Client, Key, commitment, random_id, transaction_id
 from epione_receipt import NotProven, Trust
 
 
@@ -70,7 +70,7 @@ def flipped_bits(proof):
 
 def enrol_physician(client, admin):
     """A physician of the admin's hospital: both keys sign."""
-    key, practitioner_id = Key.generate(), os.urandom(16)
+    key, practitioner_id = Key.generate(), random_id()
     call = tx.RegisterPractitioner(
         practitioner_id=practitioner_id,
         public_key=key.public,
@@ -102,7 +102,7 @@ def main():
     a, b = admin_client(home, doctor_a), admin_client(away, doctor_b)
     p = admin_client(home, patient)
 
-    patient_id, record_id, grant_id = os.urandom(16), os.urandom(16), os.urandom(16)
+    patient_id, record_id, grant_id = random_id(), random_id(), random_id()
     call = tx.RegisterPatient(patient_id=patient_id, public_key=patient.public, notice_hash=os.urandom(32))
     expect(applied(a.submit(a.build([patient], register_patient=call))), "patient registered, with an own key")
 
@@ -116,7 +116,7 @@ def main():
         commitment=commitment(salt, body),
         ciphertext_hash=os.urandom(32),
         size_class=12,
-        pointer=os.urandom(16),
+        pointer=random_id(),
     )
     registered = a.build(register_record=call)
     status = a.submit(registered)
@@ -190,7 +190,7 @@ def main():
     expect([kind for kind in kinds if kind in wanted] == wanted, f"the patient follows the events: {', '.join(kinds)}")
 
     try:
-        damaged = p.build(revoke_grant=tx.RevokeGrant(patient_id=patient_id, grant_id=os.urandom(16)))
+        damaged = p.build(revoke_grant=tx.RevokeGrant(patient_id=patient_id, grant_id=random_id()))
         damaged.signatures[0].signature = bytes(64)
         p.submit(damaged)
         expect(False, "a wrong signature is refused")

@@ -5,10 +5,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use epione_proto::convert::is_text;
 use epione_proto::encode_body;
 use epione_types::call::{Call, TxBody};
 use epione_types::id::RequestId;
 use epione_types::{ChainId, SignedTx, Signer, TimestampMs};
+use rand_core::TryCryptoRng;
 
 use crate::ClientError;
 
@@ -27,9 +29,18 @@ pub fn now() -> TimestampMs {
 /// # Errors
 /// When the operating system gives none.
 pub fn random_id() -> Result<[u8; 16], ClientError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| ClientError::Randomness(error.to_string()))?;
-    Ok(bytes)
+    draw(&mut getrandom::SysRng).map_err(|error| ClientError::Randomness(error.to_string()))
+}
+
+/// Random bytes that no node takes for text, as it would one draw of sixteen in seven million.
+pub(crate) fn draw<const N: usize, R: TryCryptoRng>(random: &mut R) -> Result<[u8; N], R::Error> {
+    loop {
+        let mut bytes = [0; N];
+        random.try_fill_bytes(&mut bytes)?;
+        if !is_text(&bytes) {
+            return Ok(bytes);
+        }
+    }
 }
 
 /// Builds one transaction.
@@ -136,6 +147,29 @@ mod tests {
         };
         assert_ne!(build(None), build(None));
         assert_eq!(build(Some(RequestId([5; 16]))), build(Some(RequestId([5; 16]))));
+    }
+
+    /// Draws a name first.
+    struct Named(Vec<[u8; 16]>);
+    impl rand_core::TryRng for Named {
+        type Error = core::convert::Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            unimplemented!("bytes only")
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            unimplemented!("bytes only")
+        }
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.copy_from_slice(&self.0.remove(0));
+            Ok(())
+        }
+    }
+    impl TryCryptoRng for Named {}
+
+    #[test]
+    fn a_draw_that_would_be_refused_as_text_is_drawn_again() {
+        let random = *b"\x07not text at all";
+        assert_eq!(draw(&mut Named(vec![*b"q7!Zk0_)mW.3+xT~", random])), Ok(random));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use epione_types::id::{OpaqueRef, PatientId, RecordId};
 use rand_core::TryCryptoRng;
 
 use super::{ImportPlan, PatientDraft, Private, RecordDraft};
+use crate::tx::draw;
 
 /// Tag of the hash of a file that a custodian keeps in clear.
 const RECORD_FILE: Domain = Domain::new("epione/record-file/v1");
@@ -184,12 +185,6 @@ fn seal<R: TryCryptoRng>(
         minor_consented: false, // no FHIR element says so
     };
     Ok(SealedRecord { call, file })
-}
-
-fn draw<const N: usize, R: TryCryptoRng>(random: &mut R) -> Result<[u8; N], R::Error> {
-    let mut bytes = [0; N];
-    random.try_fill_bytes(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

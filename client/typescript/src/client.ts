@@ -49,6 +49,14 @@ export const Proof = api["epione.v1.ReceiptProof"] as MessageTypeDefinition<Rece
 /** What a transaction does: one of the calls. */
 export type Call = Omit<TransactionBody, "chainId" | "sender" | "coSigners" | "requestId" | "expiresAtMs">;
 
+/** A new id. Bytes that happen to be printable are refused as text: one draw in seven million. */
+export function randomId(): Buffer {
+  for (;;) {
+    const drawn = randomBytes(16);
+    if (!drawn.every((byte) => byte >= 0x20 && byte <= 0x7e)) return drawn;
+  }
+}
+
 /** An ed25519 key. */
 export class Key {
   readonly public: Buffer;
@@ -118,7 +126,7 @@ export class Client {
       chainId: this.chainId,
       sender: this.key.public,
       coSigners: cosigners.map((key) => key.public),
-      requestId: randomBytes(16),
+      requestId: randomId(),
       expiresAtMs: Date.now() + lifetimeMs,
       ...call,
     });

@@ -13,7 +13,7 @@ import { type ServiceError, status as code } from "@grpc/grpc-js";
 import type { RecordAccess } from "../generated/epione/v1/RecordAccess.js";
 import type { ReceiptProof__Output } from "../generated/epione/v1/ReceiptProof.js";
 import type { TransactionStatus__Output } from "../generated/epione/v1/TransactionStatus.js";
-import { Client, Key, Proof, commitment, consent, ledger, submission, transactionId } from "./client.js";
+import { Client, Key, Proof, commitment, consent, ledger, randomId, submission, transactionId } from "./client.js";
 import { Trust } from "./receipt.js";
 
 function expect(ok: boolean | undefined, what: string): void {
@@ -79,7 +79,7 @@ function at(n: number, key: Key): Client {
 /** A physician of the hospital: both keys sign. */
 async function enrolPhysician(n: number) {
   const admin = at(n, Key.load(join(net!, `keys/hospital${n}/admin.key`)));
-  const [key, practitionerId] = [Key.generate(), randomBytes(16)];
+  const [key, practitionerId] = [Key.generate(), randomId()];
   const call = {
     practitionerId,
     publicKey: key.public,
@@ -98,7 +98,7 @@ try {
   const patient = Key.generate();
   const p = at(0, patient);
 
-  const [patientId, recordId, grantId] = [randomBytes(16), randomBytes(16), randomBytes(16)];
+  const [patientId, recordId, grantId] = [randomId(), randomId(), randomId()];
   const registerPatient = { patientId, publicKey: patient.public, noticeHash: randomBytes(32) };
   expect(applied(await a.submit(a.build({ registerPatient }, [patient]))), "patient registered, with an own key");
 
@@ -112,7 +112,7 @@ try {
       commitment: commitment(randomBytes(32), Buffer.from('{"resourceType":"Observation"}')),
       ciphertextHash: randomBytes(32),
       sizeClass: 12,
-      pointer: randomBytes(16),
+      pointer: randomId(),
     },
   });
   const status = await a.submit(registered);
@@ -190,7 +190,7 @@ try {
     `the patient follows the events: ${kinds.join(", ")}`,
   );
 
-  const forged = p.build({ revokeGrant: { patientId, grantId: randomBytes(16) } });
+  const forged = p.build({ revokeGrant: { patientId, grantId: randomId() } });
   forged.signatures![0]!.signature = Buffer.alloc(64);
   await refused(p.submit(forged), [code.UNAUTHENTICATED, code.INVALID_ARGUMENT], "a wrong signature is refused");
   const stranger = at(0, Key.generate());

@@ -153,7 +153,8 @@ impl Field<u64> for Height {
 
 /// Bytes that are text: an id, hash or key is random, so that no name and no birth date stands on the ledger.
 /// One random id of 16 bytes in seven million is taken for text by accident; its maker draws another.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_text(bytes: &[u8]) -> bool {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
     let text = bytes.get(..end).unwrap_or_default();
     // The first unprintable byte ends it, and random bytes have one soon.

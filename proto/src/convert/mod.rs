@@ -21,6 +21,7 @@ use crate::{strict, v1 as pb};
 
 pub use block::{bytes_of_header, bytes_of_receipt, bytes_of_validators};
 pub use codes::{Code, code_from_wire, code_to_wire};
+pub use field::is_text;
 
 /// Decodes and checks a transaction body. The same answer on every node for the same bytes, for ever: it is part of
 /// what a transaction means (a body that is refused here executes to a MALFORMED receipt).

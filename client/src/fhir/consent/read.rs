@@ -16,6 +16,7 @@ use super::{
 };
 use crate::fhir::identity::{Directory, Target};
 use crate::fhir::{Tables, json, time};
+use crate::tx::draw;
 
 /// Largest Consent, in bytes.
 pub const MAX_CONSENT_BYTES: usize = 1 << 20;
@@ -39,11 +40,7 @@ impl ConsentPlan {
     pub fn calls<R: TryCryptoRng>(self, random: &mut R) -> Result<Vec<CreateGrant>, R::Error> {
         let Self { patient, mut rules } = self;
         rules.sort_by_key(|rule| rule.kind == GrantKind::Permit);
-        let call = |rule| {
-            let mut id = [0; GrantId::LEN];
-            random.try_fill_bytes(&mut id)?;
-            Ok(CreateGrant { grant: GrantId(id), patient, rule })
-        };
+        let call = |rule| Ok(CreateGrant { grant: GrantId(draw(random)?), patient, rule });
         rules.into_iter().map(call).collect()
     }
 }
