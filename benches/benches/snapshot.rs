@@ -1,6 +1,6 @@
 //! Snapshots: one is made of a ledger, sent to a peer, verified and installed; and what making one takes from the blocks.
 //!
-//! `cargo bench -p epione-benches --bench snapshot [-- --keys 1000000 --pause-ms 10 --rest-percent 0 --rounds 2 --blocks 2000 --txs 100 --control 0]`
+//! `cargo bench -p epione-benches --bench snapshot [-- --keys 1000000 --pause-ms 10 --rest-percent 300 --rounds 2 --blocks 2000 --txs 100 --control 0]`
 //!
 //! The ledger is in sled, its keys are as long and as random as records. Making goes in steps with pauses, as the driver
 //! does it. Sending is what nodes do: requests, two under way, over a real link on loopback, chunk after chunk checked and
@@ -107,8 +107,9 @@ fn print_making(name: &str, it: &Making) {
 
 /// As the driver does after a step, unless told otherwise: `--rest-percent` is of the step's time, and `--pause-ms` the least.
 fn rest(step: Duration) {
-    let (least, share) = (option("--pause-ms", 10) as u64, option("--rest-percent", 0));
-    thread::sleep(Duration::from_millis(least).max(step.mul_f64(share as f64 / 100.0)));
+    let (least, share) = (option("--pause-ms", 10) as u64, option("--rest-percent", 300));
+    let rest = step.mul_f64(share as f64 / 100.0);
+    thread::sleep(rest.clamp(Duration::from_millis(least), Duration::from_millis(500)));
 }
 
 /// Answers requests until the link is cut, as the serve and snapshot lanes do.
