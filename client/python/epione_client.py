@@ -35,7 +35,7 @@ def random_id() -> bytes:
     """A new id. Bytes that happen to be printable are refused as text: one draw in seven million."""
     while True:
         drawn = os.urandom(16)
-        if not all(0x20 <= byte <= 0x7E for byte in drawn):
+        if not all(byte == 0 or 0x20 <= byte <= 0x7E for byte in drawn):
             return drawn
 
 

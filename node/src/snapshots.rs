@@ -124,7 +124,10 @@ pub enum SnapshotAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Making {
     /// There is more to do.
-    More,
+    More {
+        /// Better soon: what is overwritten meanwhile has to be remembered.
+        hurry: bool,
+    },
     /// It waits for its height's certificate.
     Waiting,
     /// It stands on the shelf.
@@ -242,7 +245,7 @@ impl<V: Verifier, D: Disk> Work<V, D> {
         }
         let mut maker = begun.unwrap_or_else(|| Maker::with_chunks_of(height, self.chunk_bytes));
         let made = match maker.step(&self.chain, shelf) {
-            Ok(Made::More) => Making::More,
+            Ok(Made::More) => Making::More { hurry: self.chain.is_capture_large() },
             Ok(Made::Waiting) => Making::Waiting,
             Ok(Made::Done { height, entries, bytes }) => {
                 info!(%height, entries, bytes, "a snapshot is made");

@@ -214,7 +214,8 @@ impl WriteLane {
                 chain.gather();
             }
             answers.extend(self.one(job));
-            if !gathers || jobs.peek().is_none() || chain.gathered() >= GATHERED_ROWS {
+            let enough = chain.gathered() >= GATHERED_ROWS || chain.is_poisoned();
+            if !gathers || enough || jobs.peek().is_none() {
                 match if gathers { self.done(Chain::settle) } else { Ok(()) } {
                     Ok(()) => {
                         self.tell();
@@ -223,6 +224,7 @@ impl WriteLane {
                     Err(why) => {
                         self.news.clear();
                         answers.clear();
+                        chain.drop_capture(); // nobody hears that it began
                         answer(Answer::Failed(why));
                     }
                 }

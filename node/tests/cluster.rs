@@ -490,28 +490,43 @@ fn a_height_is_executed_once_and_in_order() {
     assert_eq!(second.header.parent, first.header.hash());
 }
 
-/// Fails all writes after so many.
-struct Limited(MemoryStore, AtomicUsize);
+/// Fails all writes after so many, and one read after so many.
+struct Limited {
+    store: MemoryStore,
+    writes: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+impl Limited {
+    fn read(&self) -> Result<(), StoreError> {
+        match self.reads.fetch_sub(1, Ordering::Relaxed) {
+            0 => Err(StoreError::Disk { doing: "reading", source: std::io::Error::other("unreadable") }),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Store for Limited {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(key)
+        self.read()?;
+        self.store.get(key)
     }
     fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, StoreError> {
-        self.0.scan(from, to, limit)
+        self.read()?;
+        self.store.scan(from, to, limit)
     }
     fn apply(&self, batch: epione_ledger::store::Batch) -> Result<(), StoreError> {
-        let left = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let left = self.writes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match left {
-            Ok(_) => self.0.apply(batch),
+            Ok(_) => self.store.apply(batch),
             Err(_) => Err(StoreError::Disk { doing: "writing", source: std::io::Error::other("disk full") }),
         }
     }
     fn sync(&self) -> Result<(), StoreError> {
-        self.0.sync()
+        self.store.sync()
     }
     fn size_bytes(&self) -> Result<u64, StoreError> {
-        self.0.size_bytes()
+        self.store.size_bytes()
     }
 }
 
@@ -519,7 +534,8 @@ impl Store for Limited {
 fn small_blocks_are_stored_together_and_none_is_answered_before() {
     let (genesis, store) = (support::genesis(1), MemoryStore::new());
     let origin = epione_node::start::origin(&genesis);
-    let limited = Arc::new(Limited(store.clone(), AtomicUsize::new(5)));
+    let reads = AtomicUsize::new(usize::MAX);
+    let limited = Arc::new(Limited { store: store.clone(), writes: AtomicUsize::new(5), reads });
     let chain = Arc::new(Chain::open(limited.clone(), &origin).unwrap());
     let begins = Progress { height: Height::ZERO, timestamp: TimestampMs(0), certified: Height::ZERO };
     let feed = Arc::new(Feed::new(begins));
@@ -531,7 +547,7 @@ fn small_blocks_are_stored_together_and_none_is_answered_before() {
         txs: None,
         position: height,
     };
-    let written = || 5 - limited.1.load(Ordering::Relaxed);
+    let written = || 5 - limited.writes.load(Ordering::Relaxed);
     let before = written();
     let mut answered = Vec::new();
     lane.perform((1..=20).map(execute), |answer| {
@@ -557,7 +573,7 @@ fn small_blocks_are_stored_together_and_none_is_answered_before() {
     assert!((2..=3).contains(&firsts.len()), "{firsts:?}");
 
     // The disk is full: what waited for it is not answered.
-    limited.1.store(0, Ordering::Relaxed);
+    limited.writes.store(0, Ordering::Relaxed);
     let mut answers = Vec::new();
     lane.perform((601..=610).map(execute), |answer| answers.push(answer));
     assert!(matches!(&answers[..], [Answer::Failed(why)] if why.contains("disk full")), "{answers:?}");
@@ -567,6 +583,58 @@ fn small_blocks_are_stored_together_and_none_is_answered_before() {
     assert!(heard, "who reads is answered, who writes hears why: {answers:?}");
     assert_eq!(told.borrow().height, Height(600), "nobody heard of what is not stored");
     assert_eq!(Chain::open(Arc::new(store.clone()), &origin).unwrap().head().height, Height(600));
+}
+
+/// Every read of three blocks fails once.
+#[test]
+fn whatever_cannot_be_read_between_no_block_is_answered_that_is_not_stored() {
+    let genesis = support::genesis(1);
+    let origin = epione_node::start::origin(&genesis);
+    let (mut failed_after_blocks, mut poisoned, mut whole) = (0, 0, false);
+    for reads in 0.. {
+        let store = MemoryStore::new();
+        let limited = Limited {
+            store: store.clone(),
+            writes: AtomicUsize::new(usize::MAX),
+            reads: AtomicUsize::new(usize::MAX),
+        };
+        let limited = Arc::new(limited);
+        let chain = Arc::new(Chain::open(limited.clone(), &origin).unwrap());
+        let begins = Progress { height: Height::ZERO, timestamp: TimestampMs(0), certified: Height::ZERO };
+        let feed = Arc::new(Feed::new(begins));
+        let told = feed.progress();
+        let mut lane = WriteLane::new(chain.clone(), feed, Snapshots::default()).unwrap();
+        let expired =
+            support::sign(genesis.chain_id(), &["anna"], 1, TimestampMs(1), support::patient_call(1));
+        let stamp = TimestampMs(chain.head().timestamp.0 + 1_000);
+        let late = Batch::Proposed { proposer: ValidatorIndex(0), stamp, txs: vec![expired] };
+        let jobs =
+            [Batch::Null, late, Batch::Null].into_iter().zip(1..).map(|(batch, height)| Job::Execute {
+                height: Height(height),
+                payload: Arc::new(Payload::new(batch)),
+                txs: None,
+                position: height,
+            });
+        limited.reads.store(reads, Ordering::Relaxed);
+        let (mut answered, mut failed) = (Height::ZERO, false);
+        let stored = || Chain::open(Arc::new(store.clone()), &origin).unwrap().head().height;
+        lane.perform(jobs, |answer| {
+            if let Answer::Executed { header, .. } = &answer {
+                assert!(stored() >= header.height, "read {reads}: block {} is answered", header.height);
+                answered = header.height;
+            }
+            failed |= matches!(answer, Answer::Failed(_));
+        });
+        assert!(stored() >= told.borrow().height, "read {reads}");
+        assert!(failed || answered == Height(3), "read {reads}: every job is answered");
+        failed_after_blocks += u32::from(failed && answered > Height::ZERO);
+        poisoned += u32::from(chain.is_poisoned() && answered > Height::ZERO);
+        whole = !failed;
+        if whole {
+            break;
+        }
+    }
+    assert!(whole && failed_after_blocks > 0 && poisoned > 0, "{failed_after_blocks} {poisoned}");
 }
 
 #[test]

@@ -364,3 +364,28 @@ fn every_state_that_is_captured_is_read_however_slow_its_lane_is() {
         assert!(newest + 6 >= cluster.node(node).head().height.0, "node {node}: {newest}");
     }
 }
+
+#[test]
+fn an_operator_hears_of_a_snapshot_that_a_node_which_fails_cannot_make() {
+    let mut cluster = Cluster::with_snapshots(4, 0, 0);
+    let made = cluster.want_snapshot(0);
+    cluster.run(SECOND);
+    assert!(made.try_recv().unwrap().unwrap_err().contains("no block"), "not yet");
+    let tx = cluster.patient(1);
+    let ids = [cluster.submit(0, tx)];
+    cluster.run_until(60 * SECOND, |cluster| cluster.all_have(&ids));
+    let made = cluster.want_snapshot(0);
+    cluster.run(5 * SECOND);
+    assert_eq!(made.try_recv().unwrap(), Ok(cluster.node(0).head().height));
+
+    cluster.slow_snapshots();
+    let made = cluster.want_snapshot(0);
+    cluster.run(100);
+    assert!(made.try_recv().is_err(), "it is being made");
+    cluster.fail_job(0, "the disk is full");
+    cluster.run(100);
+    assert!(made.try_recv().unwrap().unwrap_err().contains("writes nothing any more"));
+    let made = cluster.want_snapshot(0);
+    cluster.run(100);
+    assert!(made.try_recv().unwrap().unwrap_err().contains("the disk is full"));
+}

@@ -53,7 +53,7 @@ export type Call = Omit<TransactionBody, "chainId" | "sender" | "coSigners" | "r
 export function randomId(): Buffer {
   for (;;) {
     const drawn = randomBytes(16);
-    if (!drawn.every((byte) => byte >= 0x20 && byte <= 0x7e)) return drawn;
+    if (!drawn.every((byte) => byte === 0 || (byte >= 0x20 && byte <= 0x7e))) return drawn;
   }
 }
 

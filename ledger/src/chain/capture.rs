@@ -4,17 +4,21 @@
 //! overwrite, if no page has read it yet; a page puts that in the place of what it finds. So the writer is never stopped
 //! for longer than a page takes, and nothing is copied that does not change. Tested by `snapshot/tests.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::PoisonError;
 
-use epione_types::Height;
+use epione_types::{Hash, Height};
 
 use super::{Chain, ChainError, StateWrites, keys};
+use crate::state_proof;
 use crate::store::{Row, Store, StoreError, prefix_end};
+use crate::tree::StateTree;
 
 /// Most that a capture remembers of what was overwritten, in bytes; beyond it is given up.
 const SAVED_BYTES_MAX: usize = 256 << 20;
+/// What it takes to remember a new key.
+const NEW_BYTES: usize = 40;
 /// Rows of a page: blocks wait for it.
 const PAGE_ROWS: usize = 256;
 
@@ -26,6 +30,8 @@ pub(super) struct Capture {
     next: Option<Vec<u8>>,
     /// What unread keys held at the height, of those that have changed since.
     saved: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Paths of unread keys that stood nowhere at the height: most of what blocks write.
+    new: HashSet<Hash>,
     bytes: usize,
 }
 
@@ -41,20 +47,32 @@ pub enum Captured {
 }
 
 impl Capture {
-    const fn new(height: Height) -> Self {
-        Self { height, next: Some(Vec::new()), saved: BTreeMap::new(), bytes: 0 }
+    fn new(height: Height) -> Self {
+        Self { height, next: Some(Vec::new()), saved: BTreeMap::new(), new: HashSet::new(), bytes: 0 }
     }
 
-    /// Saves what these writes are about to replace. False if that is too much.
-    pub(super) fn save(&mut self, store: &dyn Store, writes: &StateWrites) -> Result<bool, StoreError> {
+    /// Saves what these writes are about to replace in the state that `tree` is of. False if that is too much.
+    fn save(
+        &mut self,
+        store: &dyn Store,
+        writes: &StateWrites,
+        tree: &StateTree,
+    ) -> Result<bool, StoreError> {
         let Some(next) = &self.next else { return Ok(true) };
-        for key in
-            writes.range::<[u8], _>((Bound::Included(next.as_slice()), Bound::Unbounded)).map(|(key, _)| key)
-        {
-            if !self.saved.contains_key(key) {
-                let held = store.get(&keys::state(key))?;
-                self.bytes += key.len() + held.as_ref().map_or(0, Vec::len);
-                self.saved.insert(key.clone(), held);
+        let unread = (Bound::Included(next.as_slice()), Bound::Unbounded);
+        for key in writes.range::<[u8], _>(unread).map(|(key, _)| key) {
+            let path = state_proof::path(key);
+            if self.saved.contains_key(key) {
+                continue; // it was removed or overwritten before
+            }
+            if tree.holds(&path) {
+                if !self.new.contains(&path) {
+                    let held = store.get(&keys::state(key))?;
+                    self.bytes += key.len() + held.as_ref().map_or(0, Vec::len);
+                    self.saved.insert(key.clone(), held);
+                }
+            } else if self.new.insert(path) {
+                self.bytes += NEW_BYTES;
             }
         }
         Ok(self.bytes <= SAVED_BYTES_MAX)
@@ -71,11 +89,19 @@ impl Capture {
         self.bytes = self.bytes.saturating_sub(
             saved.iter().map(|(key, held)| key.len() + held.as_ref().map_or(0, Vec::len)).sum(),
         );
-        let found = page.rows.into_iter().map(|(key, value)| (plain(key), value));
+        let (new, mut gone) = (&mut self.new, 0);
+        let stood = |(key, _): &Row| {
+            let is_new = !new.is_empty() && new.remove(&state_proof::path(key));
+            gone += usize::from(is_new);
+            !is_new
+        };
+        let found: Vec<Row> =
+            page.rows.into_iter().map(|(key, value)| (plain(key), value)).filter(stood).collect();
+        self.bytes = self.bytes.saturating_sub(gone * NEW_BYTES);
         if saved.is_empty() {
-            return Ok(Captured::Rows(found.collect())); // what is hot changes often, and is little
+            return Ok(Captured::Rows(found)); // what is hot changes often, and is little
         }
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = found.collect();
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = found.into_iter().collect();
         for (key, held) in saved {
             match held {
                 Some(value) => rows.insert(key, value),
@@ -117,16 +143,23 @@ impl Chain {
         Ok(page?)
     }
 
+    /// Is so much remembered of what was overwritten that the rest had better be read soon?
+    #[must_use]
+    pub fn is_capture_large(&self) -> bool {
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        capture.as_ref().is_some_and(|one| one.bytes > SAVED_BYTES_MAX / 4)
+    }
+
     /// Gives up a capture, if there is one.
     pub fn drop_capture(&self) {
         *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Before a block's writes are applied.
-    pub(super) fn save_captured(&self, writes: &StateWrites) -> Result<(), ChainError> {
+    pub(super) fn save_captured(&self, writes: &StateWrites, tree: &StateTree) -> Result<(), ChainError> {
         let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = capture.as_mut()
-            && !under_way.save(&self.store, writes)?
+            && !under_way.save(&self.store, writes, tree)?
         {
             *capture = None;
         }

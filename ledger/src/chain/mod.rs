@@ -22,6 +22,7 @@ mod restart;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -176,6 +177,8 @@ pub struct Chain {
     genesis_time: TimestampMs,
     kept: RwLock<Kept>,
     head: RwLock<Head>,
+    /// Height of the block that is being stored, or was last: above the head's while one comes in.
+    coming: AtomicU64,
     certified: RwLock<Option<Certificate>>,
     poisoned: RwLock<Option<String>>,
     /// Taken after `kept`.
@@ -245,6 +248,7 @@ impl Chain {
                 timestamp: origin.timestamp,
                 state_root: Hash::ZERO,
             }),
+            coming: AtomicU64::new(0),
             certified: RwLock::new(None),
             poisoned: RwLock::new(None),
             capture: Mutex::new(None),
@@ -299,6 +303,7 @@ impl Chain {
                 state_root: header.state_root,
             },
         );
+        self.coming = AtomicU64::new(head.height.0);
         self.head = RwLock::new(head);
         Ok(())
     }
@@ -347,12 +352,15 @@ impl Chain {
         let changes = Changes::of(block.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
         // Held until the head has moved: whoever holds it for reading sees no block come in (`consistent`).
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.save_captured(&block.writes, &kept.tree) {
+            return Err(self.poison(error));
+        }
         let state_root = kept.tree.apply(&changes);
+        self.coming.store(block.height.0, Ordering::SeqCst);
         let header = Self::seal(block, state_root);
         let changes = changes.encode();
         let stored = self.batch_of(block, &header, &changes).and_then(|mut batch| {
             kept.add_to(&mut batch, &self.store, self.oldest_provable(block.height), changes.len())?;
-            self.save_captured(&block.writes)?;
             Ok(self.store.apply(batch)?)
         });
         if let Err(error) = stored {

@@ -1,6 +1,7 @@
 //! What is read back from the chain.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use epione_types::finality::EPOCHS_MAX;
 use epione_types::{
@@ -215,7 +216,8 @@ impl Chain {
         for _ in 0..8 {
             let answer = read();
             let after = self.head();
-            if before == after {
+            // A block may be there already, or half of it, before the head is its own.
+            if before == after && self.coming.load(Ordering::SeqCst) == after.height.0 {
                 return (after, answer);
             }
             before = after;

@@ -308,3 +308,26 @@ fn what_cannot_be_settled_poisons_the_chain_and_is_still_read() {
     let again = Chain::open(Arc::new(memory), &origin()).unwrap();
     assert_eq!((again.head().height, again.certified().unwrap().height), (Height(2), Height(2)));
 }
+
+#[test]
+fn what_is_read_while_a_block_comes_in_is_read_again() {
+    let chain = Chain::open(Arc::new(MemoryStore::default()), &origin()).unwrap();
+    append(&chain, 1);
+    let coming = |height| chain.coming.store(height, std::sync::atomic::Ordering::SeqCst);
+    coming(2); // as between its batch and the head
+    let mut reads = 0;
+    let (head, _) = chain.consistent(|| {
+        reads += 1;
+        if reads == 3 {
+            coming(1);
+        }
+    });
+    assert_eq!((head.height, reads), (Height(1), 3));
+    append(&chain, 2);
+    let mut reads = 0;
+    let (head, value) = chain.consistent(|| {
+        reads += 1;
+        chain.state(b"counter").unwrap().unwrap()
+    });
+    assert_eq!((head.height, value, reads), (Height(2), vec![2], 1));
+}

@@ -87,16 +87,20 @@ impl Store for Gathered {
         let end = |to: Option<&'_ [u8]>| to.map_or(Bound::Unbounded, |to| Bound::Excluded(to.to_vec()));
         let waiting = self.read();
         let is_empty = to.is_some_and(|to| to <= from);
-        if is_empty || waiting.rows.range((Bound::Included(from.to_vec()), end(to))).next().is_none() {
+        let range = || waiting.rows.range((Bound::Included(from.to_vec()), end(to)));
+        if is_empty || range().next().is_none() {
             drop(waiting);
             return self.store.scan(from, to, limit);
         }
+        // One more row tells where the next page starts; one that is removed takes a place in what the store gives.
+        let removed = range().filter(|(_, value)| value.is_none()).count();
+        let rows_asked = limit.saturating_add(1).saturating_add(removed);
         let (mut rows, mut bytes, mut next) = (BTreeMap::new(), 0, Some(from.to_vec()));
-        while rows.len() <= limit // one more tells where the next page starts
+        while rows.len() <= limit
             && bytes < PAGE_BYTES_MAX
             && let Some(start) = next.take()
         {
-            let page = self.store.scan(&start, to, limit)?;
+            let page = self.store.scan(&start, to, rows_asked)?;
             rows.extend(page.rows);
             for (key, value) in waiting.rows.range((Bound::Included(start), end(page.next.as_deref().or(to))))
             {

@@ -1,7 +1,7 @@
-//! Keys and values that survive: one ordered key space, one atomic batch per block.
+//! Keys and values that survive: one ordered key space, one atomic batch for a block, or for small ones that wait ([`Gathered`]).
 //!
 //! A port with two sides: [`SledStore`] for validators, [`MemoryStore`] for tests and the simulator, which go
-//! through the same block writer. Reading blocks writing for a page at most. Durability is a step of its own: an applied batch is
+//! through the same block writer. Reading blocks writing for a page or two at most. Durability is a step of its own: an applied batch is
 //! atomic and visible at once, and safe from a power cut after [`Store::sync`]; until then the log can repeat it.
 //!
 //! Both sides are held to one model in `tests.rs`.

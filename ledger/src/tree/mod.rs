@@ -386,6 +386,23 @@ impl StateTree {
         Ok(StateProof { siblings, leaf })
     }
 
+    /// Has the newest tree a leaf at this path?
+    #[must_use]
+    pub fn holds(&self, path: &Hash) -> bool {
+        let (mut link, mut depth) = (self.newest().root.link, 0);
+        loop {
+            match link.node() {
+                Node::Empty => return false,
+                Node::Inner(id) => {
+                    let [left, right] = self.children(id);
+                    link = if bit(path, depth) { right } else { left }.link;
+                    depth += 1;
+                }
+                Node::Bucket(id) => return self.placed(id).any(|placed| placed.leaf.path == *path),
+            }
+        }
+    }
+
     /// Up to `limit` leaves of the tree of `height`, in order of path, above `after`: how a checkpoint is
     /// written piece by piece while blocks go on.
     ///

@@ -403,6 +403,7 @@ impl<P: Ports> Driver<P> {
             self.fault = Some(why);
             self.stands_since = self.now;
             self.restoring = None; // nothing is waited for any more: peers are read for again
+            self.refuse_snapshots();
         }
     }
 

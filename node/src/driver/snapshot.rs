@@ -176,9 +176,9 @@ impl Shelving {
     }
 
     /// For how long nothing is done after a step that is over now, in ms.
-    fn rest(&self, now: u64) -> u64 {
+    fn rest(&self, now: u64, hurry: bool) -> u64 {
         let rest = now.saturating_sub(self.step_since).saturating_mul(REST_STEPS);
-        let hurry = now.saturating_sub(self.made_since) > UNHURRIED_MS;
+        let hurry = hurry || self.next.is_some() || now.saturating_sub(self.made_since) > UNHURRIED_MS;
         if hurry { *REST_MS.start() } else { rest.clamp(*REST_MS.start(), *REST_MS.end()) }
     }
 }
@@ -381,6 +381,9 @@ impl<P: Ports> Driver<P> {
 
     /// An operator wants one of the present state; one that is being made already is as good.
     pub(super) fn want_snapshot(&mut self, reply: SnapshotReply) {
+        if let Some(why) = &self.fault {
+            return (reply.0)(Err(format!("this node writes nothing any more: {why}")));
+        }
         if self.shelving.wanted.len() >= WANTED_MAX {
             return (reply.0)(Err(format!("{WANTED_MAX} calls wait for a snapshot already")));
         }
@@ -402,6 +405,16 @@ impl<P: Ports> Driver<P> {
             Some(height) => self.make_snapshot(height),
             None if matches!(self.shelving.make, Make::Capture) => self.made(Err("there is no block yet")),
             None => {} // a height that was due came before, and its snapshot is being made
+        }
+    }
+
+    /// No answer to a capture may come any more.
+    pub(super) fn refuse_snapshots(&mut self) {
+        if matches!(self.shelving.make, Make::Capture) {
+            self.shelving.make = Make::Nothing;
+        }
+        for reply in core::mem::take(&mut self.shelving.wanted) {
+            (reply.0)(Err("this node writes nothing any more; see its log".to_owned()));
         }
     }
 
@@ -440,8 +453,8 @@ impl<P: Ports> Driver<P> {
             SnapshotAnswer::Made(made) => {
                 if let Make::Step(height) = self.shelving.make {
                     self.shelving.make = match made {
-                        Making::More => {
-                            Make::Due(height, self.now.saturating_add(self.shelving.rest(self.now)))
+                        Making::More { hurry } => {
+                            Make::Due(height, self.now.saturating_add(self.shelving.rest(self.now, hurry)))
                         }
                         Making::Waiting => Make::Due(height, self.now.saturating_add(LOOK_MS)),
                         Making::Made => return self.made(Ok(height)),
@@ -610,11 +623,12 @@ mod tests {
     #[test]
     fn making_one_rests_three_times_as_long_as_it_worked_but_not_forever() {
         let shelving = Shelving { made_since: 1_000, step_since: 1_000, ..Shelving::default() };
-        let after = |step: u64| shelving.rest(1_000 + step);
+        let after = |step: u64| shelving.rest(1_000 + step, false);
         assert_eq!([1, 20, 1_000].map(after), [10, 60, 500]);
-        let late = Shelving { step_since: 61_000, ..shelving };
-        assert_eq!([0, 1].map(|more| late.rest(61_000 + more)), [10, 10], "it is in a hurry now");
-        let slow = Shelving { step_since: 60_980, ..late };
-        assert_eq!([0, 1].map(|more| slow.rest(61_000 + more)), [60, 10]);
+        assert_eq!(shelving.rest(1_020, true), 10, "much has to be remembered");
+        let late = Shelving { step_since: 60_980, ..shelving };
+        assert_eq!([0, 1].map(|more| late.rest(61_000 + more, false)), [60, 10], "a minute is over");
+        let behind = Shelving { next: Some(Height(1)), ..late };
+        assert_eq!(behind.rest(61_000, false), 10, "the next one waits");
     }
 }

@@ -664,6 +664,13 @@ impl Cluster {
     pub fn fail_job(&mut self, node: usize, why: &str) {
         self.nodes[node].inbox.push(Input::Answer(Answer::Failed(why.to_owned())));
     }
+    /// An operator wants a snapshot, and will hear.
+    pub fn want_snapshot(&mut self, node: usize) -> std::sync::mpsc::Receiver<Result<Height, String>> {
+        let (tells, told) = std::sync::mpsc::channel();
+        let reply = epione_node::driver::SnapshotReply::new(move |word| tells.send(word).unwrap());
+        self.nodes[node].inbox.push(Input::MakeSnapshot(reply));
+        told
+    }
     /// The process dies, and the store forgets its last writes.
     pub fn restart_without(&mut self, node: usize, writes: usize) {
         self.machines[node].store.crash(|unsynced| unsynced.saturating_sub(writes));

@@ -229,6 +229,10 @@ pub struct Done {
     pub evidence: Vec<(Epoch, ValidatorIndex)>,
     /// A job failed.
     pub failed: Option<String>,
+    /// How many jobs it did.
+    pub jobs: u64,
+    /// A block was answered that was not stored.
+    pub early: Option<Height>,
 }
 
 /// A running process.
@@ -403,7 +407,7 @@ impl Process {
             Lane::Serve => self.serve.perform(job),
             Lane::Snapshot => self.shelve.perform(job),
         };
-        let mut done = Done::default();
+        let mut done = Done { jobs: 1, ..Done::default() };
         if let Some(Answer::Failed(why)) = &answer {
             done.failed = Some(why.clone());
         }
@@ -412,7 +416,7 @@ impl Process {
     }
 
     fn write(&mut self, jobs: VecDeque<Job>) -> Done {
-        let (mut done, mut payloads) = (Done::default(), BTreeMap::new());
+        let (mut done, mut payloads) = (Done { jobs: jobs.len() as u64, ..Done::default() }, BTreeMap::new());
         let mut before = self.chain.head().height;
         for job in &jobs {
             match job {
@@ -429,6 +433,9 @@ impl Process {
         self.write.perform(jobs, |answer| {
             match &answer {
                 Answer::Executed { header, .. } => {
+                    if self.chain.gathered() > 0 {
+                        done.early = Some(header.height);
+                    }
                     if let Some(payload) = payloads.remove(&header.height) {
                         done.executed.push(Executed { before, header: (**header).clone(), payload });
                         before = before.max(header.height);

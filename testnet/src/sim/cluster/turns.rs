@@ -174,15 +174,16 @@ impl Cluster<'_> {
         process.jobs[lane as usize].push_back(job);
         if !one.busy.lanes[lane as usize] {
             one.busy.lanes[lane as usize] = true;
-            self.next_job(body, lane, leaves);
+            self.next_job(body, lane, leaves, 1);
         }
     }
 
-    pub(super) fn next_job(&mut self, body: usize, lane: Lane, from: Micros) {
+    /// The lane is done with the next job when so many could have been done.
+    pub(super) fn next_job(&mut self, body: usize, lane: Lane, from: Micros, jobs: u64) {
         let one = &self.bodies[body];
         let random =
             &mut Rng::new(self.plan.seed, Purpose::Work, &[body as u64, one.life, from, lane as u64]);
-        let takes = random.within(self.plan.work.0, self.plan.work.1) * one.slow;
+        let takes = random.within(self.plan.work.0, self.plan.work.1) * one.slow * jobs;
         let life = one.life;
         self.queue.at(from + takes, Event::Work { body, life, lane });
     }
@@ -193,7 +194,9 @@ impl Cluster<'_> {
         let Some(process) = &mut one.process else { return };
         let done = process.work(lane);
         let (dead, failed) = (process.life.is_over(), process.life.has_failed());
-        let more = !process.jobs[lane as usize].is_empty();
+        // What was done together took as long as one after the other.
+        let rest = done.jobs.saturating_sub(1);
+        let more = rest > 0 || !process.jobs[lane as usize].is_empty();
         one.busy.lanes[lane as usize] = more;
         if !dead
             && let Some(why) = &done.failed
@@ -206,7 +209,7 @@ impl Cluster<'_> {
             return self.bury(body);
         }
         if more {
-            self.next_job(body, lane, now);
+            self.next_job(body, lane, now, rest.max(1));
         }
         self.wake(body);
     }
@@ -222,6 +225,10 @@ impl Cluster<'_> {
     pub(super) fn done(&mut self, body: usize, done: Done) {
         let now = self.queue.now();
         let (node, honest) = (self.bodies[body].who, self.bodies[body].honest);
+        if let Some(height) = done.early {
+            self.checks
+                .breaks("acknowledged", format!("node {node} answered block {height} before it was stored"));
+        }
         for executed in &done.executed {
             let height = executed.header.height;
             self.trace.note(now, 8, body, height.0, &executed.header.state_root.0, || {
