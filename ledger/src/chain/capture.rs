@@ -51,7 +51,7 @@ impl Capture {
         Self { height, next: Some(Vec::new()), saved: BTreeMap::new(), new: HashSet::new(), bytes: 0 }
     }
 
-    /// Saves what these writes are about to replace in the state that `tree` is of. False if that is too much.
+    /// Saves what these writes, which `tree` has already, are about to replace. False if that is too much.
     fn save(
         &mut self,
         store: &dyn Store,
@@ -65,7 +65,7 @@ impl Capture {
             if self.saved.contains_key(key) {
                 continue; // it was removed or overwritten before
             }
-            if tree.holds(&path) {
+            if tree.stood(&path) {
                 if !self.new.contains(&path) {
                     let held = store.get(&keys::state(key))?;
                     self.bytes += key.len() + held.as_ref().map_or(0, Vec::len);

@@ -352,15 +352,13 @@ impl Chain {
         let changes = Changes::of(block.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
         // Held until the head has moved: whoever holds it for reading sees no block come in (`consistent`).
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.save_captured(&block.writes, &kept.tree) {
-            return Err(self.poison(error));
-        }
         let state_root = kept.tree.apply(&changes);
         self.coming.store(block.height.0, Ordering::SeqCst);
         let header = Self::seal(block, state_root);
         let changes = changes.encode();
         let stored = self.batch_of(block, &header, &changes).and_then(|mut batch| {
             kept.add_to(&mut batch, &self.store, self.oldest_provable(block.height), changes.len())?;
+            self.save_captured(&block.writes, &kept.tree)?;
             Ok(self.store.apply(batch)?)
         });
         if let Err(error) = stored {

@@ -12,15 +12,17 @@ use super::format::{Entry, pack};
 use super::make::Made;
 use super::*;
 use crate::chain::tests::{block, certify, origin, stores};
-use crate::chain::{Appended, Captured, Chain, ChainError};
+use crate::chain::{Appended, Captured, Chain, ChainError, StateWrites};
 use crate::disk::{Disk, MemoryDisk};
 use crate::store::{Batch, MemoryStore, Page, Store, StoreError};
 
-/// A block that sets, replaces and deletes keys of 500.
+/// A block that sets, replaces and deletes keys of 500, and writes some as they are.
 fn extend(chain: &Chain) {
     let n = chain.head().height.0 + 1;
     let key = |at: u64| format!("key{:03}", (n * 97 + at * 61) % 500).into_bytes();
-    let writes = (0..40).map(|at| (key(at), (at < 30).then(|| (n * at).to_be_bytes().repeat(5)))).collect();
+    let mut writes: StateWrites =
+        (40..50).filter_map(|at| Some((key(at), Some(chain.state(&key(at)).unwrap()?)))).collect();
+    writes.extend((0..40).map(|at| (key(at), (at < 30).then(|| (n * at).to_be_bytes().repeat(5)))));
     let block = crate::chain::NewBlock { writes, ..block(chain, u8::try_from(n % 256).unwrap()) };
     let Appended::Stored(header) = chain.append(&block).unwrap() else { panic!("it is new") };
     certify(chain, &header);

@@ -136,6 +136,8 @@ struct Making {
     inners: Vec<(u32, Slot)>,
     buckets: Vec<(u32, Slot)>,
     replaced: Replaced,
+    /// Paths of changes whose key was there before, in order.
+    stood: Vec<Hash>,
 }
 
 /// One height's tree.
@@ -298,10 +300,16 @@ impl StateTree {
     /// Makes the tree of the next height and returns its root.
     pub fn apply(&mut self, changes: &Changes) -> Hash {
         let Version { height, root, .. } = *self.newest();
+        self.making.stood.clear();
         let root = self.apply_slice(root, 0, changes.as_slice());
         let replaced = mem::take(&mut self.making.replaced);
         self.versions.push_back(Version { height: height.next(), root, replaced });
         root.hash
+    }
+
+    /// Was there a leaf at the path of this change, before the newest tree was made with it?
+    pub(crate) fn stood(&self, path: &Hash) -> bool {
+        self.making.stood.binary_search(path).is_ok()
     }
 
     /// Makes the tree of a later height from the changes of all blocks up to it, merged, and returns its root. All
@@ -384,23 +392,6 @@ impl StateTree {
             }
         };
         Ok(StateProof { siblings, leaf })
-    }
-
-    /// Has the newest tree a leaf at this path?
-    #[must_use]
-    pub fn holds(&self, path: &Hash) -> bool {
-        let (mut link, mut depth) = (self.newest().root.link, 0);
-        loop {
-            match link.node() {
-                Node::Empty => return false,
-                Node::Inner(id) => {
-                    let [left, right] = self.children(id);
-                    link = if bit(path, depth) { right } else { left }.link;
-                    depth += 1;
-                }
-                Node::Bucket(id) => return self.placed(id).any(|placed| placed.leaf.path == *path),
-            }
-        }
     }
 
     /// Up to `limit` leaves of the tree of `height`, in order of path, above `after`: how a checkpoint is
@@ -533,6 +524,7 @@ impl StateTree {
             }
             let same = old.next_if(|placed| placed.leaf.path == change.path);
             if let Some(same) = same {
+                making.stood.push(change.path);
                 if Some(same.leaf) == change.leaf() {
                     new.push(same);
                     continue;
