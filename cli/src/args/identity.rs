@@ -1,11 +1,11 @@
-//! Who is who, as it changes: organisations and practitioners that stop and go on, devices, representatives, patients
-//! who come and go, keys that are restored.
+//! Who is who, and as it changes: organisations, practitioners, devices, representatives, patients, and keys that are
+//! restored.
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
-use epione_types::PublicKey;
-use epione_types::codes::{Capability, Category, DeviceKind, RepresentationKind, Role};
+use epione_types::codes::{Capability, Category, DeviceKind, OrganisationKind, RepresentationKind, Role};
+use epione_types::{Hash, PublicKey};
 
 use super::{Connect, Write};
 
@@ -301,4 +301,172 @@ pub(crate) struct RecoveryStep {
     pub(crate) patient: String,
     #[command(flatten)]
     pub(crate) write: Write,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Org {
+    /// Register an organisation: signed by admins of as many validators' organisations as the policy says.
+    #[command(after_help = "Example:
+  epione org register --name clinic --kind CLINIC --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
+    Register {
+        /// Its kind.
+        #[arg(long)]
+        kind: OrganisationKind,
+        /// What to call it on this machine; with a testnet and no --admin its admin key is made.
+        #[arg(long)]
+        name: Option<String>,
+        /// Key file of an admin; give it once for each.
+        #[arg(long = "admin", value_name = "FILE")]
+        admins: Vec<PathBuf>,
+        /// How many admins must sign together.
+        #[arg(long, default_value_t = 1)]
+        threshold: u8,
+        /// Its staff may break the glass in an emergency.
+        #[arg(long)]
+        break_glass: bool,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Stop an organisation for now: signed as its registration is.
+    #[command(after_help = "Example:
+  epione org suspend clinic --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
+    Suspend(OrgStatus),
+    /// Let a suspended organisation take part again.
+    #[command(after_help = "Example:
+  epione org resume clinic --as hospital0/admin --cosign .epione-testnet/keys/hospital1/admin.key")]
+    Resume(OrgStatus),
+    /// An organisation leaves, for ever.
+    #[command(after_help = "Example:
+  epione org leave clinic --as clinic/admin")]
+    Leave(OrgStatus),
+    /// Show an organisation.
+    #[command(after_help = "Example:
+  epione org show hospital1")]
+    Show {
+        /// Id or name.
+        org: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Practitioner {
+    /// Enrol a practitioner of your organisation, as its admin.
+    #[command(after_help = "Example:
+  epione practitioner register --name dr-b --role PHYSICIAN --capability btg --as hospital1/admin")]
+    Register {
+        /// What to call them on this machine; with a testnet and no --member-key their key is made.
+        #[arg(long)]
+        name: Option<String>,
+        /// The practitioner's key file.
+        #[arg(long, value_name = "FILE")]
+        member_key: Option<PathBuf>,
+        /// In which roles; give it once for each.
+        #[arg(long = "role", required = true)]
+        roles: Vec<Role>,
+        /// Beyond the roles (btg: may break the glass).
+        #[arg(long = "capability")]
+        capabilities: Vec<Capability>,
+        /// End of the credential.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Salted commitment to name and licence, 64 hex digits. [default: to nothing but a random salt]
+        #[arg(long, value_name = "HASH")]
+        commitment: Option<Hash>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Renew roles, capabilities, credential or key: what is not given again is over.
+    #[command(after_help = "Example:
+  epione practitioner update hospital1/dr-b --role PHYSICIAN --until 2027-12-31 --as hospital1/admin")]
+    Update(PractitionerUpdate),
+    /// Stop a practitioner for now.
+    #[command(after_help = "Example:
+  epione practitioner suspend hospital1/dr-b --as hospital1/admin")]
+    Suspend(PractitionerStatus),
+    /// Let a suspended practitioner work again.
+    #[command(after_help = "Example:
+  epione practitioner resume hospital1/dr-b --as hospital1/admin")]
+    Resume(PractitionerStatus),
+    /// A practitioner leaves, for ever.
+    #[command(after_help = "Example:
+  epione practitioner retire hospital1/dr-b --as hospital1/admin")]
+    Retire(PractitionerStatus),
+    /// Show a practitioner.
+    #[command(after_help = "Example:
+  epione practitioner show hospital1/doctor")]
+    Show {
+        /// ORG/PRACTITIONER, by ids or names.
+        practitioner: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Patient {
+    /// Enrol a patient under a random pseudonym, as a clinician, registrar or admin of the caring organisation.
+    #[command(after_help = "Examples:
+  epione patient register --name anna --as hospital0/doctor
+  epione patient register --custodial --notice notice.pdf --as hospital0/admin")]
+    Register {
+        /// What to call them on this machine: a nickname, as it is typed and part of file names. With a testnet their key is made as patients/NAME.
+        #[arg(long)]
+        name: Option<String>,
+        /// The patient's key file.
+        #[arg(long, value_name = "FILE")]
+        member_key: Option<PathBuf>,
+        /// The patient holds no key: the organisation keeps custody.
+        #[arg(long, conflicts_with = "member_key")]
+        custodial: bool,
+        /// The privacy notice that was given: a file, or its hash. [default: an empty notice]
+        #[arg(long, value_name = "FILE|HASH")]
+        notice: Option<String>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Your organisation begins to care: the patient's key signs too (--cosign), or for a patient in custody a carer's.
+    #[command(after_help = "Examples:
+  epione patient link anna --cosign .epione-testnet/keys/patients/anna.key --as hospital1/doctor
+  epione patient link PATIENT --document consent.pdf --cosign carer.key --as hospital1/doctor")]
+    Link(PatientSaid),
+    /// An organisation cares no more.
+    #[command(after_help = "Example:
+  epione patient unlink anna --org hospital1 --as patients/anna")]
+    Unlink(PatientUnlink),
+    /// The end of custody: a patient takes an own key.
+    #[command(after_help = "Example:
+  epione patient take-over ben --document identified.pdf --as hospital0/doctor")]
+    TakeOver(PatientTakeOver),
+    /// A patient died.
+    #[command(after_help = "Example:
+  epione patient deceased anna --document certificate.pdf --as hospital0/doctor")]
+    Deceased(PatientSaid),
+    /// The end of a patient whose records are erased; the patient's key signs too (--cosign).
+    #[command(after_help = "Example:
+  epione patient erase anna --cosign .epione-testnet/keys/patients/anna.key --as hospital0/doctor")]
+    Erase(PatientSaid),
+    /// What a patient was told, and what was seen of it.
+    #[command(after_help = "Example:
+  epione patient notices anna --as patients/anna")]
+    Notices(PatientHistory),
+    /// Say that a notice was seen.
+    #[command(after_help = "Example:
+  epione patient acknowledge anna --notice 41/0 --as patients/anna")]
+    Acknowledge(PatientAcknowledge),
+    /// Everything that happened about a patient, in order, as far as you may know of it.
+    #[command(after_help = "Examples:
+  epione patient history anna --as patients/anna
+  epione patient history anna --as patients/anna --json")]
+    History(PatientHistory),
+    /// Show a patient.
+    #[command(after_help = "Example:
+  epione patient show anna --as patients/anna")]
+    Show {
+        /// Id or name.
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
 }

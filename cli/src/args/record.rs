@@ -1,4 +1,4 @@
-//! Records beyond their registration: versions, errors, erasure; reports; guest links.
+//! Records: registration, versions, errors, erasure; reports; guest links.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use epione_types::call::Month;
 use epione_types::codes::{Category, Label, Role};
 
-use super::{Connect, OfPatient, Write};
+use super::{Connect, OfPatient, Write, fhir};
 
 /// A record's next version.
 #[derive(Debug, ClapArgs)]
@@ -268,4 +268,89 @@ pub(crate) enum Link {
     #[command(after_help = "Example:
   epione link list --patient anna --as patients/anna")]
     List(OfPatient),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Record {
+    /// Register records: one file, or FHIR bundles with their patients (one record per clinical resource).
+    #[command(after_help = "Examples:
+  epione record register lab.json --patient anna --category LAB --month 2026-07 --keep vault --as hospital0/doctor
+  epione record register bundles/ --keep vault --as hospital0/doctor
+
+Bodies stay with you: only random ids, codes, a month, a size class and salted hashes are sent. --keep DIR keeps
+each body with its salt, without which nobody can show later what was registered. Messages name a file by its place
+(as given; in a folder by name), never by its name, which may be a patient's.")]
+    Register(RecordRegister),
+    /// A new version in place of the present one, which stays.
+    #[command(after_help = "Example:
+  epione record revise RECORD lab2.json --keep vault --as hospital0/doctor")]
+    Revise(RecordRevise),
+    /// Say that a record should not have been; it stays.
+    #[command(after_help = "Example:
+  epione record mark-error RECORD --as hospital0/doctor")]
+    MarkError(RecordError),
+    /// The end of a record in all its versions: by the custodian's privacy officer or registrar, at the patient's wish.
+    #[command(after_help = "Examples:
+  epione record erase RECORD --cosign .epione-testnet/keys/patients/anna.key --as hospital0/officer
+  epione record erase RECORD --document wish.pdf --as hospital0/officer")]
+    Erase(RecordErase),
+    /// Keep a record from being erased, by law or for a dispute.
+    #[command(after_help = "Examples:
+  epione record hold RECORD --until 2036-12-31 --as hospital0/officer
+  epione record hold RECORD --lift --as hospital0/officer")]
+    Hold(RecordHold),
+    /// A patient's records, as far as you may know of them.
+    #[command(after_help = "Example:
+  epione record list --patient anna --as patients/anna")]
+    List {
+        /// Whose: id or name.
+        #[arg(long)]
+        patient: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// A record's history as FHIR Provenance.
+    Provenance(fhir::RecordProvenance),
+    /// Show one record.
+    #[command(after_help = "Example:
+  epione record show RECORD --as hospital0/doctor")]
+    Show {
+        /// Its id.
+        record: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RecordRegister {
+    /// Files, or folders of .json files.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Keep bodies and salts in this folder.
+    #[arg(long, value_name = "DIR", required_unless_present = "discard", conflicts_with = "discard")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Do not keep bodies and salts: for trials.
+    #[arg(long)]
+    pub(crate) discard: bool,
+    /// In which capacity you write.
+    #[arg(long, default_value = "PHYSICIAN")]
+    pub(crate) role: Role,
+    /// Whose record it is: id or name (not for bundles, which name their patients).
+    #[arg(long)]
+    pub(crate) patient: Option<String>,
+    /// Kind of record (not for bundles).
+    #[arg(long)]
+    pub(crate) category: Option<Category>,
+    /// Sensitivity label; give it once for each (not for bundles).
+    #[arg(long = "label")]
+    pub(crate) labels: Vec<Label>,
+    /// Month of the service, yyyy-mm; for bundles: of resources without a date. [default for bundles: this month]
+    #[arg(long)]
+    pub(crate) month: Option<Month>,
+    /// The privacy notice that a bundle's patients were given: a file, or its hash. [default: an empty notice]
+    #[arg(long, value_name = "FILE|HASH")]
+    pub(crate) notice: Option<String>,
+    #[command(flatten)]
+    pub(crate) write: Write,
 }
