@@ -151,9 +151,9 @@ impl From<ShelfError> for Trouble {
     }
 }
 
-/// Does all of it; nothing if the disk did not give the shelf.
+/// Does all of it; with no shelf, for want of a disk, nobody's state stays captured.
 #[derive(Debug)]
-pub struct SnapshotLane<V, D>(Option<Work<V, D>>);
+pub struct SnapshotLane<V, D>(Result<Work<V, D>, Arc<Chain>>);
 
 #[derive(Debug)]
 struct Work<V, D> {
@@ -174,13 +174,16 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
         settings: Snapshots,
     ) -> Self {
         let chunk_bytes = settings.chunk_bytes;
-        Self(shelf.map(|shelf| Work { chain, shelf, genesis, verifier, maker: None, chunk_bytes }))
+        Self(match shelf {
+            Some(shelf) => Ok(Work { chain, shelf, genesis, verifier, maker: None, chunk_bytes }),
+            None => Err(chain),
+        })
     }
 
     /// What was being fetched when the node stopped, if it is still worth it.
     #[must_use]
     pub fn partial(&self) -> Option<Fetched> {
-        let Work { chain, shelf, .. } = self.0.as_ref()?;
+        let Work { chain, shelf, .. } = self.0.as_ref().ok()?;
         shelf.partial().filter(|one| one.height > chain.head().height)
     }
 
@@ -188,8 +191,8 @@ impl<V: Verifier, D: Disk> SnapshotLane<V, D> {
     pub fn perform(&mut self, job: Job) -> Option<Answer> {
         let Job::Snapshot(job) = job else { return None };
         match &mut self.0 {
-            Some(work) => work.perform(job),
-            None => without(job),
+            Ok(work) => work.perform(job),
+            Err(chain) => without(chain, job),
         }
     }
 }
@@ -284,10 +287,13 @@ impl<V: Verifier, D: Disk> Work<V, D> {
 }
 
 /// What a node says that has no shelf.
-fn without(job: SnapshotJob) -> Option<Answer> {
+fn without(chain: &Chain, job: SnapshotJob) -> Option<Answer> {
     let trouble = || Trouble::Disk("there is no folder of snapshots".to_owned());
     let answer = match job {
-        SnapshotJob::Make(_) => SnapshotAnswer::Made(Making::GivenUp),
+        SnapshotJob::Make(_) => {
+            chain.drop_capture(); // what blocks overwrite would be remembered for nobody
+            SnapshotAnswer::Made(Making::GivenUp)
+        }
         SnapshotJob::ReadManifest { peer, .. } => return Some(read(peer, &Frame::Snapshot(None))),
         SnapshotJob::ReadChunk { peer, id, index } => {
             return Some(read(peer, &Frame::Chunk { id, index, bytes: None }));

@@ -273,3 +273,29 @@ async fn a_genesis_that_differs_by_one_byte_is_named_by_both_sides() {
         node.shutdown().await.unwrap();
     }
 }
+
+/// Snapshots are worth nothing to who votes: what they are kept in may be broken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_folder_of_snapshots_does_not_open_votes_and_remembers_nothing_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(1);
+    let mut config = config(&genesis, 0, dir.path(), &[]);
+    (config.settings.snapshots.every, config.settings.snapshots.span_ms) = (1, 0);
+    std::fs::create_dir_all(&config.data_dir).unwrap();
+    std::fs::write(config.snapshots_dir(), b"no folder").unwrap();
+    let node = Node::start(config).await.unwrap();
+    let handle = node.handle().clone();
+    for number in 0..3 {
+        let tx = patient(&handle, number);
+        soon(handle.submit(tx, organisation(), Level::Certified)).await.unwrap();
+    }
+    let why = soon(handle.make_snapshot()).await.unwrap().unwrap_err();
+    assert!(why.contains("could not be made"), "{why}");
+    let is_free = handle.read(|chain| {
+        let is_free = chain.begin_capture().is_some();
+        chain.drop_capture();
+        Ok::<_, epione_node::handle::NodeError>(is_free)
+    });
+    assert!(is_free.await.unwrap(), "blocks save what they overwrite, for nobody");
+    node.shutdown().await.unwrap();
+}
