@@ -362,6 +362,7 @@ impl Chain {
             Ok(self.store.apply(batch)?)
         });
         if let Err(error) = stored {
+            self.coming.store(head.height.0, Ordering::SeqCst); // none comes
             return Err(self.poison(error));
         }
         *self.head.write().unwrap_or_else(PoisonError::into_inner) =

@@ -265,6 +265,9 @@ fn after_a_failed_write_nothing_more_is_written_and_reading_goes_on() {
     assert!(matches!(chain.append(&block(&chain, 2)), Err(ChainError::Store(_))));
     assert!(matches!(chain.append(&block(&chain, 2)), Err(ChainError::Poisoned(_))));
     assert_eq!(chain.head().height, Height(1));
+    let mut reads = 0;
+    chain.consistent(|| reads += 1);
+    assert_eq!(reads, 1, "no block comes in that would have to be waited for");
     assert_eq!(chain.state(b"counter").unwrap().unwrap(), [1]);
 }
 
