@@ -236,7 +236,7 @@ impl<V: Verifier, D: Disk> Work<V, D> {
         if begun.is_none() {
             // A ledger that lost its end executes a height again whose snapshot was made.
             if shelf.has(height) {
-                self.chain.drop_capture();
+                self.chain.drop_capture(height);
                 return Making::Made;
             }
             // One of this height that was being fetched has no use any more, and its file is the one that is written now.
@@ -256,7 +256,7 @@ impl<V: Verifier, D: Disk> Work<V, D> {
             }
             Err(error) => {
                 warn!(%height, %error, "no snapshot is made of this height");
-                self.chain.drop_capture();
+                self.chain.drop_capture(height);
                 if let Err(error) = shelf.drop_making() {
                     warn!(%error, "the beginning of a snapshot could not be removed");
                 }
@@ -290,8 +290,8 @@ impl<V: Verifier, D: Disk> Work<V, D> {
 fn without(chain: &Chain, job: SnapshotJob) -> Option<Answer> {
     let trouble = || Trouble::Disk("there is no folder of snapshots".to_owned());
     let answer = match job {
-        SnapshotJob::Make(_) => {
-            chain.drop_capture(); // what blocks overwrite would be remembered for nobody
+        SnapshotJob::Make(height) => {
+            chain.drop_capture(height); // what blocks overwrite would be remembered for nobody
             SnapshotAnswer::Made(Making::GivenUp)
         }
         SnapshotJob::ReadManifest { peer, .. } => return Some(read(peer, &Frame::Snapshot(None))),

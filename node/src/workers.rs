@@ -224,7 +224,6 @@ impl WriteLane {
                     Err(why) => {
                         self.news.clear();
                         answers.clear();
-                        chain.drop_capture(); // nobody hears that it began
                         answer(Answer::Failed(why));
                     }
                 }

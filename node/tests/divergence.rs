@@ -369,3 +369,14 @@ fn what_nobody_asked_for_is_not_looked_at() {
     assert_eq!(cluster.offences(ODD, 2, Offence::ExecutionUnasked), 1);
     assert!(!is_found(&cluster));
 }
+
+#[test]
+fn an_operator_hears_that_nobody_certifies_what_a_halted_node_would_make_a_snapshot_of() {
+    let mut cluster = planted();
+    register(&mut cluster);
+    cluster.run_until(5 * SECOND, is_halted);
+    let made = cluster.want_snapshot(ODD);
+    cluster.run(5 * SECOND);
+    let word = made.try_recv().expect("a word");
+    assert!(word.clone().is_err_and(|why| why.contains("has stopped voting")), "{word:?}");
+}

@@ -292,9 +292,9 @@ async fn a_node_whose_folder_of_snapshots_does_not_open_votes_and_remembers_noth
     let why = soon(handle.make_snapshot()).await.unwrap().unwrap_err();
     assert!(why.contains("could not be made"), "{why}");
     let is_free = handle.read(|chain| {
-        let is_free = chain.begin_capture().is_some();
-        chain.drop_capture();
-        Ok::<_, epione_node::handle::NodeError>(is_free)
+        let began = chain.begin_capture();
+        began.into_iter().for_each(|height| chain.drop_capture(height));
+        Ok::<_, epione_node::handle::NodeError>(began.is_some())
     });
     assert!(is_free.await.unwrap(), "blocks save what they overwrite, for nobody");
     node.shutdown().await.unwrap();

@@ -60,7 +60,7 @@ impl Capture {
     ) -> Result<bool, StoreError> {
         let Some(next) = &self.next else { return Ok(true) };
         let unread = (Bound::Included(next.as_slice()), Bound::Unbounded);
-        for key in writes.range::<[u8], _>(unread).map(|(key, _)| key) {
+        for (key, value) in writes.range::<[u8], _>(unread) {
             let path = state_proof::path(key);
             if self.saved.contains_key(key) {
                 continue; // it was removed or overwritten before
@@ -71,7 +71,7 @@ impl Capture {
                     self.bytes += key.len() + held.as_ref().map_or(0, Vec::len);
                     self.saved.insert(key.clone(), held);
                 }
-            } else if self.new.insert(path) {
+            } else if value.is_some() && self.new.insert(path) {
                 self.bytes += NEW_BYTES;
             }
         }
@@ -150,9 +150,10 @@ impl Chain {
         capture.as_ref().is_some_and(|one| one.bytes > SAVED_BYTES_MAX / 4)
     }
 
-    /// Gives up a capture, if there is one.
-    pub fn drop_capture(&self) {
-        *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Gives up the capture of this height, if there is one. Another one may have begun since its state was read.
+    pub fn drop_capture(&self, height: Height) {
+        let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        *capture = capture.take().filter(|one| one.height != height);
     }
 
     /// Before a block's writes are applied.

@@ -98,7 +98,11 @@ fn a_page_gives_what_stood_at_the_height_whatever_was_written_since() {
     }
     assert_eq!(seen, before);
     assert_eq!(chain.captured(height).unwrap(), Captured::Lost, "it is over");
-    assert!(chain.begin_capture().is_some());
+    let next = chain.begin_capture().unwrap();
+    chain.drop_capture(height);
+    assert!(matches!(chain.captured(next).unwrap(), Captured::Rows(_)), "another one's");
+    chain.drop_capture(next);
+    assert_eq!(chain.captured(next).unwrap(), Captured::Lost);
 }
 
 /// Fetches a snapshot from one shelf to another, chunk after chunk, the last first.

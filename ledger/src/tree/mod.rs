@@ -317,6 +317,7 @@ impl StateTree {
     pub fn jump(&mut self, height: Height, changes: &Changes) -> Hash {
         assert!(height >= self.height(), "heights go up");
         let root = self.apply(changes);
+        self.making.stood = Vec::new(); // of very many changes
         self.forget_below(self.height());
         if let Some(only) = self.versions.front_mut() {
             only.height = height;

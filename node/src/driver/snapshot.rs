@@ -382,7 +382,7 @@ impl<P: Ports> Driver<P> {
     /// An operator wants one of the present state; one that is being made already is as good.
     pub(super) fn want_snapshot(&mut self, reply: SnapshotReply) {
         if let Some(why) = &self.fault {
-            return (reply.0)(Err(format!("this node writes nothing any more: {why}")));
+            return (reply.0)(Err(format!("this node has stopped voting: {why}")));
         }
         if self.shelving.wanted.len() >= WANTED_MAX {
             return (reply.0)(Err(format!("{WANTED_MAX} calls wait for a snapshot already")));
@@ -408,13 +408,13 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// No answer to a capture may come any more.
+    /// None may come of it any more.
     pub(super) fn refuse_snapshots(&mut self) {
         if matches!(self.shelving.make, Make::Capture) {
             self.shelving.make = Make::Nothing;
         }
         for reply in core::mem::take(&mut self.shelving.wanted) {
-            (reply.0)(Err("this node writes nothing any more; see its log".to_owned()));
+            (reply.0)(Err("this node has stopped voting; see its log".to_owned()));
         }
     }
 
@@ -451,6 +451,9 @@ impl<P: Ports> Driver<P> {
     pub(super) fn on_snapshot_answer(&mut self, answer: SnapshotAnswer) {
         match answer {
             SnapshotAnswer::Made(made) => {
+                if matches!(made, Making::Waiting) && self.has_stopped() {
+                    self.refuse_snapshots(); // nobody certifies its head any more
+                }
                 if let Make::Step(height) = self.shelving.make {
                     self.shelving.make = match made {
                         Making::More { hurry } => {

@@ -596,9 +596,9 @@ impl Cluster {
     /// Is a state being captured at a node?
     pub fn is_captured(&self, node: usize) -> bool {
         let chain = &self.nodes[node].chain;
-        let captured = chain.begin_capture().is_none();
-        chain.drop_capture();
-        captured
+        let began = chain.begin_capture();
+        began.into_iter().for_each(|height| chain.drop_capture(height));
+        began.is_none()
     }
     /// Height of the newest snapshot on a node's shelf.
     pub fn newest_snapshot(&self, node: usize) -> Option<u64> {

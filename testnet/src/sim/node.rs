@@ -484,4 +484,6 @@ pub struct Busy {
     pub turn: bool,
     /// Lanes at work.
     pub lanes: [bool; 4],
+    /// Jobs that each did before their time: together with others.
+    pub ahead: [u64; 4],
 }

@@ -174,16 +174,15 @@ impl Cluster<'_> {
         process.jobs[lane as usize].push_back(job);
         if !one.busy.lanes[lane as usize] {
             one.busy.lanes[lane as usize] = true;
-            self.next_job(body, lane, leaves, 1);
+            self.next_job(body, lane, leaves);
         }
     }
 
-    /// The lane is done with the next job when so many could have been done.
-    pub(super) fn next_job(&mut self, body: usize, lane: Lane, from: Micros, jobs: u64) {
+    pub(super) fn next_job(&mut self, body: usize, lane: Lane, from: Micros) {
         let one = &self.bodies[body];
         let random =
             &mut Rng::new(self.plan.seed, Purpose::Work, &[body as u64, one.life, from, lane as u64]);
-        let takes = random.within(self.plan.work.0, self.plan.work.1) * one.slow * jobs;
+        let takes = random.within(self.plan.work.0, self.plan.work.1) * one.slow;
         let life = one.life;
         self.queue.at(from + takes, Event::Work { body, life, lane });
     }
@@ -192,11 +191,20 @@ impl Cluster<'_> {
         let now = self.queue.now();
         let one = &mut self.bodies[body];
         let Some(process) = &mut one.process else { return };
+        // What was done together takes as long as one after the other.
+        if let Some(ahead) = one.busy.ahead[lane as usize].checked_sub(1) {
+            one.busy.ahead[lane as usize] = ahead;
+            one.busy.lanes[lane as usize] = ahead > 0 || !process.jobs[lane as usize].is_empty();
+            if one.busy.lanes[lane as usize] {
+                self.next_job(body, lane, now);
+            }
+            return;
+        }
         let done = process.work(lane);
         let (dead, failed) = (process.life.is_over(), process.life.has_failed());
-        // What was done together took as long as one after the other.
-        let rest = done.jobs.saturating_sub(1);
-        let more = rest > 0 || !process.jobs[lane as usize].is_empty();
+        let ahead = done.jobs.saturating_sub(1);
+        one.busy.ahead[lane as usize] = ahead;
+        let more = ahead > 0 || !process.jobs[lane as usize].is_empty();
         one.busy.lanes[lane as usize] = more;
         if !dead
             && let Some(why) = &done.failed
@@ -209,7 +217,7 @@ impl Cluster<'_> {
             return self.bury(body);
         }
         if more {
-            self.next_job(body, lane, now, rest.max(1));
+            self.next_job(body, lane, now);
         }
         self.wake(body);
     }
