@@ -119,6 +119,16 @@ fn what_a_crash_keeps_of_a_manifest_is_none_and_others_are_installed() {
     assert!(report.counts.get("snapshots fetched") > 0 && report.counts.get("snapshots installed") > 0);
 }
 
+/// Seed 5337: a node installed a snapshot and died before it had started; a check that did not know of it took what the node
+/// said afterwards for votes above its window.
+#[test]
+fn who_dies_after_installing_a_snapshot_goes_on_from_it() {
+    let plan = Plan::from_text(include_str!("plans/died_installing.txt")).expect("a plan");
+    let report = run(&plan, &Options::default());
+    assert_eq!(report.failure, None);
+    assert!(report.counts.get("snapshots fetched") > report.counts.get("snapshots installed"));
+}
+
 /// Each actor must be seen to do something, and honest nodes must bear it.
 #[test]
 fn every_actor_acts_and_is_borne() {

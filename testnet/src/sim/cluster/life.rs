@@ -1,5 +1,7 @@
 //! Life and death: a process starts from what its machine holds, and ends in the midst of anything.
 
+use epione_types::Height;
+
 use super::{Cluster, Event};
 use crate::sim::clock::{MS, Micros};
 use crate::sim::disk::{End, Life};
@@ -28,7 +30,10 @@ impl Cluster<'_> {
             Ok((process, facts)) => {
                 let (height, installed) = (process.chain.head().height, process.installed);
                 let header = process.chain.header(height).ok().flatten();
-                let certificate = process.chain.certified().filter(|_| installed);
+                // Of the snapshot that the ledger begins with, whoever installed it: a start before may have died of it.
+                let base = process.chain.base();
+                let certificate =
+                    process.chain.certificate(base).ok().flatten().filter(|_| base > Height::ZERO);
                 one.process = Some(process);
                 self.counts.add("snapshots installed", u64::from(installed));
                 self.trace.note(now, 11, body, height.0, &[], || format!("starts at h{height}"));
