@@ -84,12 +84,14 @@ impl Record {
     }
 
     /// The epoch that it begins, if it does.
-    pub(crate) const fn begins(&self) -> Option<Epoch> {
+    #[must_use]
+    pub const fn begins(&self) -> Option<Epoch> {
         if let Self::Epoch { set, .. } = self { Some(set.epoch) } else { None }
     }
 
     /// The epoch whose votes it is about, if it is about votes.
-    pub(crate) const fn epoch(&self) -> Option<Epoch> {
+    #[must_use]
+    pub const fn epoch(&self) -> Option<Epoch> {
         match self {
             Self::Accepted(vote) => Some(vote.vote.epoch),
             Self::Prepared(certificate) => Some(certificate.pre_prepare.vote.epoch),

@@ -385,6 +385,10 @@ impl Replica {
             self.slots.entry(tip.height).or_default().executed = Some(tip.hash);
             self.settle(*tip, step);
         }
+        let here = self.slots.range_mut(..=self.executed.height);
+        if let Some(certificate) = here.rev().find_map(|(_, slot)| slot.certificate.take()) {
+            self.adopt(certificate, step);
+        }
         if let Some(certificate) = self.pending_certificate.take() {
             self.adopt(certificate, step);
         }
@@ -537,6 +541,11 @@ impl Replica {
                 true
             }
             Record::Certified(certificate) => {
+                // Not the highest alone: a block without one cannot be given to who lacks it (R23), and the highest may be
+                // above what is here.
+                if certificate.height > self.low {
+                    self.slots.entry(certificate.height).or_default().certificate = Some(certificate.clone());
+                }
                 if self.pending_certificate.as_ref().is_none_or(|held| held.height < certificate.height) {
                     self.pending_certificate = Some(certificate.clone());
                 }

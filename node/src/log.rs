@@ -7,6 +7,7 @@
 use epione_consensus::{Record, Wal};
 use epione_ledger::disk::Disk;
 use epione_ledger::wal::{self, WalConfig, WalError};
+use epione_types::Epoch;
 use epione_types::codec::CodecError;
 
 use crate::ports::Log;
@@ -110,28 +111,31 @@ impl Records {
         self.0.iter().filter(|record| matches!(record, Record::Born { .. })).count()
     }
 
-    /// What a replica is restored from. Votes and views before the newest birth record are all in what follows it; the
-    /// batches and seals before it may be above the store's tip, if the store lost its end.
+    /// What a replica is restored from. Votes and views before a birth record of their epoch, or of one before, are all in
+    /// what follows it. Those of an epoch before the newest birth's are not: they bind again if the store lost its end and is
+    /// back in that epoch (R20). So do batches and seals, of any epoch, above the store's tip.
     #[must_use]
     pub fn resumable(self) -> Vec<Record> {
-        let born = self.0.iter().rposition(|record| matches!(record, Record::Born { .. })).unwrap_or(0);
-        let mut earlier = self.0;
-        let mut records = earlier.split_off(born);
-        let keep = |record: &Record| match record {
+        let epoch_at = |at: usize| self.0.get(at + 1).and_then(Record::begins).unwrap_or(Epoch::ZERO);
+        let records = self.0.iter().enumerate();
+        let births = records.filter(|(_, record)| matches!(record, Record::Born { .. }));
+        let births: Vec<(usize, Epoch)> = births.map(|(at, _)| (at, epoch_at(at))).collect();
+        let Some((newest, _)) = births.last().copied() else { return self.0 };
+        let repeated = |at: usize, epoch| births.iter().any(|(birth, of)| *birth > at && *of <= epoch);
+        let binds = |at: usize, record: &Record| match record {
             Record::Batch { .. } | Record::Sealed { .. } | Record::Certified(_) | Record::Epoch { .. } => {
                 true
             }
-            Record::Born { .. }
-            | Record::Accepted(_)
-            | Record::Prepared(_)
-            | Record::Asked(_)
-            | Record::Entered(_)
-            | Record::Halted(_) => false,
+            Record::Accepted(_) | Record::Prepared(_) | Record::Asked(_) | Record::Entered(_) => {
+                record.epoch().is_some_and(|epoch| !repeated(at, epoch))
+            }
+            Record::Born { .. } | Record::Halted(_) => false,
         };
-        earlier.retain(keep);
-        let after_birth = records.len().min(1);
-        records.splice(after_birth..after_birth, earlier);
-        records
+        let mut earlier = self.0;
+        let mut records = earlier.split_off(newest).into_iter();
+        let born = records.next();
+        let earlier = earlier.into_iter().enumerate().filter(|(at, record)| binds(*at, record));
+        born.into_iter().chain(earlier.map(|(_, record)| record)).chain(records).collect()
     }
 }
 

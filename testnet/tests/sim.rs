@@ -129,6 +129,21 @@ fn who_dies_after_installing_a_snapshot_goes_on_from_it() {
     assert!(report.counts.get("snapshots fetched") > report.counts.get("snapshots installed"));
 }
 
+/// Seed 9816: a log that began anew in epoch 1 no longer had the views of epoch 0, to which its store fell back.
+#[test]
+fn a_store_that_falls_back_to_the_epoch_before_a_logs_beginning_finds_its_views_there() {
+    let plan = Plan::from_text(include_str!("plans/epoch_before.txt")).expect("a plan");
+    assert_eq!(run(&plan, &Options::default()).failure, None);
+}
+
+/// Seed 13999: one machine is lost, and the three others lose power at once. Each had certificates in its log for blocks that
+/// the others lacked, and stored none but the highest: nobody could give what it had.
+#[test]
+fn who_lost_power_together_give_one_another_what_each_has_in_its_log() {
+    let plan = Plan::from_text(include_str!("plans/scattered_blocks.txt")).expect("a plan");
+    assert_eq!(run(&plan, &Options::default()).failure, None);
+}
+
 /// Each actor must be seen to do something, and honest nodes must bear it.
 #[test]
 fn every_actor_acts_and_is_borne() {
