@@ -381,6 +381,44 @@ fn r23_one_who_follows_asks_beyond_the_certificate_in_its_log() {
     run(&mut cluster, &[4], 12);
 }
 
+/// Its log lacks a height that it fetched once, and knows a certificate above: what it has below it can give to others.
+#[test]
+fn r23_certificates_of_the_log_come_back_with_the_blocks_that_it_leads_to() {
+    let mut cluster = cluster(4, 4, &[]);
+    run(&mut cluster, &[0, 1, 2, 3], 12);
+    let node = &cluster.nodes[1];
+    let certified = |record: &Record| match record {
+        Record::Certified(certificate) => Some(certificate.height),
+        _ => None,
+    };
+    let heights: Vec<Height> = node.disk.synced.iter().filter_map(certified).collect();
+    let (gap, below) = (*heights.last().unwrap(), heights[heights.len() - 2]);
+    assert!(below < gap && below > Height(1));
+    let mut records = node.disk.synced.clone();
+    records.retain(|record| !matches!(record, Record::Sealed { height, .. } if *height > below));
+    let (_, set) = cluster.epoch_of(Height(1));
+    let config = epione_consensus::Config::new(cluster.chain_id, set, Height::ZERO, &key_of(1));
+    for executed_before in [0, below.0] {
+        let stored = epione_consensus::Stored::genesis(cluster.chain_id, cluster.genesis_time);
+        let tips = node.chain.iter().map(|(header, _)| epione_consensus::Tip::of(header));
+        let above: Vec<_> = tips.filter(|tip| tip.height.0 <= executed_before).collect();
+        let stored =
+            epione_consensus::Stored { tip: above.last().copied().unwrap_or(stored.tip), above, ..stored };
+        let (mut replica, mut step) =
+            Replica::restore(config.clone(), cluster.signer(1), stored, records.clone()).unwrap();
+        for (header, _) in node.chain.iter().filter(|(header, _)| header.height <= below) {
+            step.merge(replica.on(Event::Executed { header: header.clone(), next: None }));
+        }
+        let effects = step.commit(&mut common::Disk::default()).unwrap();
+        let stored = effects.iter().filter_map(|effect| match effect {
+            Effect::Certified(certificate) => Some(certificate.height),
+            _ => None,
+        });
+        assert_eq!(stored.max(), Some(below), "executed before: {executed_before}");
+        assert_eq!(replica.low(), below);
+    }
+}
+
 /// A log that was in an epoch which execution does not decide: the store or the binary is another.
 #[test]
 fn r20_a_log_of_another_epoch_than_executed_halts() {

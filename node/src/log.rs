@@ -142,11 +142,14 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use epione_consensus::{MAX_RECORD_BYTES, max_message_bytes};
+    use epione_consensus::{Kind, MAX_RECORD_BYTES, Vote, max_message_bytes};
     use epione_ledger::disk::MemoryDisk;
     use epione_types::id::OrgId;
     use epione_types::quorum::MAX_VALIDATORS;
-    use epione_types::{ChainId, Epoch, Hash, Height, Params, PublicKey, Validator, ValidatorSet, genesis};
+    use epione_types::{
+        ChainId, Hash, Height, Params, PublicKey, SecretKey, Validator, ValidatorIndex, ValidatorSet, View,
+        genesis,
+    };
 
     fn born() -> Record {
         Record::Born { version: 1, key: PublicKey([1; 32]), chain: ChainId([2; 32]) }
@@ -177,6 +180,35 @@ mod tests {
         assert_eq!(resumable, [born(), sealed(1), sealed(2), sealed(3)]);
         assert_eq!(Records(vec![born(), sealed(1)]).resumable(), [born(), sealed(1)]);
         assert_eq!(Records(Vec::new()).resumable(), []);
+    }
+
+    /// The store may fall back to an epoch before the one in which the log began anew.
+    #[test]
+    fn a_new_beginning_replaces_votes_of_its_epoch_and_later_ones_alone() {
+        let accepted = |epoch, height| {
+            let (view, digest) = (View::ZERO, Hash([1; 32]));
+            let vote =
+                Vote { kind: Kind::PrePrepare, epoch: Epoch(epoch), view, height: Height(height), digest };
+            Record::Accepted(vote.sign(ChainId([2; 32]), ValidatorIndex(0), &SecretKey::from_seed(&[3; 32])))
+        };
+        let begins = |epoch| {
+            let set = ValidatorSet { epoch: Epoch(epoch), validators: Vec::new(), params: Params::default() };
+            Record::Epoch { after: Height(5), set }
+        };
+        let of_0 = [born(), accepted(0, 1), sealed(1), born(), accepted(0, 2), begins(1), accepted(1, 6)];
+        let resumable = |records: &[Record]| Records(records.to_vec()).resumable();
+        let one = [&of_0[..], &[born(), begins(1), accepted(1, 7)]].concat();
+        assert_eq!(
+            resumable(&one),
+            [born(), sealed(1), accepted(0, 2), begins(1), begins(1), accepted(1, 7)],
+            "epoch 0's first beginning is replaced by its second, epoch 1's votes by its own"
+        );
+        // Back in epoch 0, a beginning repeats what is known of later ones.
+        let back = [&of_0[..], &[born(), accepted(0, 3), begins(1), accepted(1, 6)]].concat();
+        assert_eq!(
+            resumable(&back),
+            [born(), sealed(1), begins(1), accepted(0, 3), begins(1), accepted(1, 6)]
+        );
     }
 
     #[test]
