@@ -37,7 +37,7 @@ impl rand_core::TryRng for Seeded {
         for chunk in bytes.chunks_mut(Hash::LEN) {
             self.1 += 1;
             let drawn = Domain::COMMITMENT.hash(&[&self.1.to_be_bytes(), self.0.as_slice()].concat());
-            chunk.copy_from_slice(&drawn.0[..chunk.len()]);
+            chunk.iter_mut().zip(drawn.0).for_each(|(byte, drawn)| *byte = drawn);
         }
         Ok(())
     }
