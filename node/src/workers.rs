@@ -1,7 +1,8 @@
 //! What is done outside the consensus loop, by lane. The node runs each lane on a thread of its own, tests call them in line.
 //!
 //! * [`VerifyLane`]: signatures, in big batches; clients' transactions made durable.
-//! * [`WriteLane`]: the one writer of the chain; tells the [`Feed`] what it stored.
+//! * [`WriteLane`]: the one writer of the chain, which stores small blocks that wait together (decision 5); tells the [`Feed`]
+//!   what it stored.
 //! * [`ServeLane`]: blocks and batches for peers that fell behind, in bounded answers; what was executed here and elsewhere.
 //!
 //! Tested by `tests/cluster.rs`.
@@ -216,7 +217,8 @@ impl WriteLane {
             answers.extend(self.one(job));
             let enough = chain.gathered() >= GATHERED_ROWS || chain.is_poisoned();
             if !gathers || enough || jobs.peek().is_none() {
-                match if gathers { self.done(Chain::settle) } else { Ok(()) } {
+                let settled = if gathers { self.done(Chain::settle) } else { Ok(()) };
+                match settled {
                     Ok(()) => {
                         self.tell();
                         answers.drain(..).for_each(&mut answer);

@@ -1,7 +1,7 @@
 //! The state of one height, read page by page while blocks go on coming in.
 //!
 //! The store holds the newest state only. From the moment a capture begins, the writer saves what a block is about to
-//! overwrite, if no page has read it yet; a page puts that in the place of what it finds. So the writer is never stopped
+//! overwrite, if no page has read it yet, and of a key that is new its path; a page puts that in the place of what it finds. So the writer is never stopped
 //! for longer than a page takes, and nothing is copied that does not change. Tested by `snapshot/tests.rs`.
 
 use std::collections::{BTreeMap, HashSet};

@@ -2,7 +2,7 @@
 //!
 //! A batch of sled's has a price of its own, whatever is in it, that a small block is not worth. While gathering, batches
 //! wait in memory, in front of what the store holds; settled they are one batch, so of what was gathered all remains
-//! or nothing, and less than that only in order of time.
+//! or nothing (decision 5). Held to the stores' model in `tests.rs`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
