@@ -7,14 +7,23 @@ mod consortium;
 mod support;
 
 use consortium::Consortium;
-use support::Testnet;
+use support::{Testnet, eventually};
 
 /// Of three two decide: with one of them dead, the others must both stay. It is said before anything is proposed.
 #[test]
 fn a_change_after_which_too_few_would_sign_is_refused_by_name() {
     let story = Consortium { net: Testnet::up(4) };
     let keys = story.validators(0);
+    let would = |key: &str| {
+        let dry = story.admin(0, &format!("validator remove {key} --dry-run")).ok().json();
+        (dry["decide_then"].as_u64(), dry["sign_then"].as_u64())
+    };
+    assert_eq!(would(&keys[2]), (Some(2), Some(3)));
     story.net.run(&["testnet", "kill", "3"], "--dir").ok();
+    // It has signed the last blocks, and there has been none since.
+    eventually("the link that is down is counted", || would(&keys[2]) == (Some(2), Some(2)));
+    let dry = story.admin(0, &format!("validator remove {} --dry-run", keys[2])).ok().json();
+    assert_eq!(dry["missing_then"], serde_json::json!([keys[3]]));
     story.decide(&format!("validator remove {}", keys[2]), None, 0, &[1, 2]);
     story.are_in(1, &[0, 1, 2]);
     story.certified_at(0, "anna");
@@ -22,10 +31,6 @@ fn a_change_after_which_too_few_would_sign_is_refused_by_name() {
     let trouble = "of 2 validators 2 must sign, and 1 would: of those that stay the others have signed none of the last";
     let refused = story.admin(0, &leave).fails(1, &[trouble, "bring those back first, or --force"]).json();
     assert_eq!(refused["error"]["reason"], "QUORUM_LOST");
-    let would = |key: &str| {
-        let dry = story.admin(0, &format!("validator remove {key} --dry-run")).ok().json();
-        (dry["decide_then"].as_u64(), dry["sign_then"].as_u64())
-    };
     assert_eq!(would(&keys[1]), (Some(2), Some(1)));
     assert_eq!(story.validators(0).len(), 3, "nothing was proposed");
     // The dead one may leave: two decide, and two sign.

@@ -219,20 +219,27 @@ fn who_offers_a_snapshot_and_sends_no_chunk_of_it_delays_and_does_not_stop() {
     assert!(total(&sent, "chunk") > 1, "they were asked again");
 }
 
-#[test]
-fn fetching_goes_on_after_a_restart_with_what_is_here() {
+/// A node that comes back to a snapshot, of whose chunks so many come.
+fn fetches(chunks: usize) -> (Cluster, Rc<RefCell<usize>>, Sent) {
     let (mut cluster, _) = away(3 * EVERY);
-    let passes: Rc<RefCell<usize>> = Rc::new(RefCell::new(4));
-    let left = passes.clone();
+    let passes: Rc<RefCell<usize>> = Rc::new(RefCell::new(chunks));
+    let more = passes.clone();
     let sent = watch(&mut cluster, &[], move |_, frame| {
         if kind(&frame) == "chunk" {
-            let mut left = left.borrow_mut();
+            let mut left = more.borrow_mut();
             *left = left.checked_sub(1)?;
         }
         Some(frame)
     });
     cluster.bring_back(3);
-    cluster.run_until(60 * SECOND, |cluster| cluster.explain(3)["snapshot"]["here"] == 4);
+    let here = move |cluster: &Cluster| cluster.explain(3)["snapshot"]["here"] == chunks;
+    cluster.run_until(60 * SECOND, here);
+    (cluster, passes, sent)
+}
+
+#[test]
+fn fetching_goes_on_after_a_restart_with_what_is_here() {
+    let (mut cluster, passes, sent) = fetches(4);
     let explained = cluster.explain(3);
     assert!(
         explained["summary"].as_str().unwrap().contains("fetching the snapshot of height"),
@@ -240,13 +247,27 @@ fn fetching_goes_on_after_a_restart_with_what_is_here() {
     );
     let chunks = usize::try_from(explained["snapshot"]["chunks"].as_u64().unwrap()).unwrap();
     cluster.restart(3);
-    assert_eq!(cluster.explain(3)["snapshot"]["here"], 4, "it goes on with what is here");
+    let explained = cluster.explain(3);
+    assert_eq!(explained["snapshot"]["here"], 4, "it goes on with what is here");
+    assert!(explained["snapshot"]["eta_ms"].is_null(), "nothing has come since: {explained}");
     let before = total(&sent, "chunk");
     *passes.borrow_mut() = usize::MAX;
     comes_back(&mut cluster, 60 * SECOND);
     assert_eq!(cluster.restarts, [3]);
     assert_eq!(total(&sent, "manifest"), 1, "nobody was asked for a manifest again");
     assert_eq!(total(&sent, "chunk") - before, chunks - 4, "nor for what was here");
+}
+
+#[test]
+fn what_is_left_of_a_snapshot_takes_as_long_a_chunk_as_what_came() {
+    let (mut cluster, ..) = fetches(2);
+    let explained = cluster.explain(3);
+    let left = explained["snapshot"]["chunks"].as_u64().unwrap() - 2;
+    let eta = |cluster: &Cluster| cluster.explain(3)["snapshot"]["eta_ms"].as_u64().unwrap();
+    let early = eta(&cluster);
+    cluster.run(10 * SECOND);
+    let grown = eta(&cluster) - early;
+    assert!((9_000..=11_000).contains(&(grown * 2 / left)), "{grown} ms more for {left} chunks");
 }
 
 #[test]

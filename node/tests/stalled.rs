@@ -23,14 +23,18 @@ impl Write for Log {
 }
 
 impl Log {
-    fn waiting(&self) -> Vec<String> {
+    /// Lines with this in them.
+    fn with(&self, word: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("waiting_for")).map(str::to_owned).collect()
+        text.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
+    }
+    fn waiting(&self) -> Vec<String> {
+        self.with("waiting_for")
     }
 }
 
-#[test]
-fn a_stalled_node_keeps_saying_what_it_waits_for_and_an_idle_one_is_silent() {
+/// Lets something happen, and gives it what is logged meanwhile.
+fn logged(act: impl FnOnce(&Log)) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -38,7 +42,32 @@ fn a_stalled_node_keeps_saying_what_it_waits_for_and_an_idle_one_is_silent() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::subscriber::with_default(subscriber, || act(&log));
+}
+
+#[test]
+fn a_node_that_has_stopped_voting_keeps_saying_why() {
+    logged(|log| {
+        let mut cluster = Cluster::new(4);
+        cluster.run(SECOND);
+        cluster.fail_log(2);
+        let tx = cluster.patient(0);
+        cluster.submit(0, tx);
+        cluster.run(60 * SECOND);
+        let early = log.with("voting has stopped").len();
+        cluster.run(60 * SECOND);
+        let lines = log.with("voting has stopped");
+        assert!(early >= 2 && lines.len() > early, "{early} lines in a minute, {} in two", lines.len());
+        let it = cluster.explain(2);
+        let last = lines.last().unwrap();
+        let why = last.split("fault=").last().unwrap();
+        assert!(it["summary"].as_str().unwrap().contains(why), "as it explains itself: {last}\n{it}");
+    });
+}
+
+#[test]
+fn a_stalled_node_keeps_saying_what_it_waits_for_and_an_idle_one_is_silent() {
+    logged(|log| {
         let mut cluster = Cluster::new(4);
         cluster.run(60 * SECOND);
         assert_eq!(log.waiting(), Vec::<String>::new(), "a minute without work");

@@ -132,7 +132,8 @@ pub(crate) enum Testnet {
     #[command(after_help = "Examples:
   epione testnet drill --list
   epione testnet drill kill-primary partition
-  epione testnet drill --all")]
+  epione testnet drill --all
+  epione testnet drill join --simulated --seeds 100 --from 1")]
     Drill(Drill),
     /// Stop all nodes; what they stored stays.
     #[command(after_help = "Examples:
@@ -165,6 +166,18 @@ pub(crate) struct Drill {
     /// How long each step may take, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) wait: u64,
+    /// In the simulator's virtual time instead: no processes, and all that must hold there is looked at after every event.
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) simulated: bool,
+    /// How many seeds of each; a seed draws latencies, what a crash loses, and what clients want.
+    #[arg(long, default_value_t = 1, requires = "simulated", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1, requires = "simulated")]
+    pub(crate) from: u64,
+    /// A line for each transition.
+    #[arg(long, requires = "simulated")]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,7 +22,8 @@ pub(crate) enum Validator {
     /// Propose that somebody leaves. It may join again, with the same keys.
     #[command(after_help = "Examples:
   epione validator remove KEY --as hospital0/admin
-  epione validator remove KEY --dry-run")]
+  epione validator remove KEY --dry-run
+  epione validator remove KEY --dry-run --operator https://node.hospital.example:7001")]
     Remove(ValidatorRemove),
     /// Propose parameters of consensus; the others stay as they are.
     #[command(after_help = "Example:
@@ -84,12 +85,15 @@ pub(crate) struct ValidatorRemove {
 /// What a change does, and whether to propose it.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Change {
-    /// Show what it would do to the quorum, with the validators that sign now, and propose nothing.
+    /// Show what it would do to the quorum, with the validators that are live now, and propose nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Propose it although those that sign now would be no quorum of it.
+    /// Propose it although those that are live now would be no quorum of it.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) force: bool,
+    /// Operators' address of the node that is asked who is linked to it now; a testnet's is known.
+    #[arg(long, value_name = "URL|NODE")]
+    pub(crate) operator: Option<String>,
     #[command(flatten)]
     pub(crate) write: Write,
 }

@@ -1,4 +1,6 @@
-//! Drills on a network of real processes.
+//! Drills on a network of real processes, or in virtual time.
+
+mod simulated;
 
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ pub(super) async fn run(args: &Drill, json: bool) -> Result<Shown, CliError> {
             Fields::new().text("drill", &drill.name).with("nodes", drill.nodes).text("about", &drill.about)
         };
         return Ok(Shown::many(drills.iter().map(row).collect()));
+    }
+    if args.simulated {
+        return simulated::play(args, &drills, json);
     }
     let binary = std::env::current_exe().about("this program")?;
     let mut rows = Vec::new();

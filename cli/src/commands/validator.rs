@@ -14,10 +14,12 @@ use crate::args::validator::{Change, ValidatorAdd, ValidatorRemove};
 use crate::error::{About as _, CliError};
 use crate::output::{Fields, Shown};
 use crate::request;
-use crate::session::Session;
+use crate::session::{Door, Session};
 
 /// Who signs now is seen in the certificates of so many blocks.
 const LOOK_BACK: u64 = 50;
+/// How long a node may take to tell who is linked to it, in seconds.
+const LINKS_WITHIN_S: u64 = 5;
 
 pub(super) async fn run(command: Validator) -> Result<Shown, CliError> {
     match command {
@@ -127,7 +129,21 @@ async fn signers(session: &Session) -> Result<(u64, BTreeMap<u16, u64>), CliErro
     Ok((seen, signed))
 }
 
-/// Says what a change does, and proposes it unless those that sign now would be no quorum.
+/// Which network keys a node is linked to now; none if its operators' address is not known or does not answer.
+async fn links(change: &Change) -> Option<BTreeMap<Vec<u8>, bool>> {
+    let mut connect = change.write.connect.clone();
+    if let Some(operator) = &change.operator {
+        connect = connect.at(operator);
+    } else if !connect.endpoints.is_empty() {
+        return None; // that is a node's address for clinics
+    }
+    connect.timeout = connect.timeout.min(LINKS_WITHIN_S);
+    let session = Session::lazy(&connect, Door::Operators).ok()?;
+    let status = session.client.get_node_status(pb::GetNodeStatusRequest {}).await.ok()?;
+    Some(status.peers.into_iter().map(|peer| (peer.network_key.to_vec(), peer.connected)).collect())
+}
+
+/// Says what a change does, and proposes it unless those that are live now would be no quorum.
 async fn propose(
     session: &Session,
     remove: Option<PublicKey>,
@@ -141,13 +157,22 @@ async fn propose(
     {
         return Err(CliError::not_there("validator", key));
     }
-    // Nobody is known to be silent while no block of this epoch has shown it.
+    let links = links(change).await;
+    // A certificate has no more signatures than it needs, so it takes many to know who does not sign; a link is known at once.
     let signs = |place: u16| seen == 0 || signed.contains_key(&place);
-    let stay = |(place, one): (u16, &Member)| (Some(one.public_key) != remove).then_some(signs(place));
-    let staying: Vec<bool> = (0..).zip(&set.validators).filter_map(stay).collect();
-    let joins = usize::from(add.is_some());
-    let n = staying.len() + joins;
-    let live = staying.iter().filter(|signs| **signs).count() + joins;
+    let linked = |one: &Member| {
+        let found = links.as_ref().and_then(|links| links.get(one.network_key.0.as_slice()));
+        found.copied().unwrap_or(true) // the node asked itself, and whoever is linked once it is proposed
+    };
+    let stays = |(_, one): &(u16, &Member)| Some(one.public_key) != remove;
+    let staying: Vec<(u16, &Member)> = (0..).zip(&set.validators).filter(stays).collect();
+    let missing: Vec<PublicKey> = staying
+        .iter()
+        .filter(|(place, one)| !signs(*place) || !linked(one))
+        .map(|(_, one)| one.public_key)
+        .collect();
+    let n = staying.len() + usize::from(add.is_some());
+    let live = n - missing.len();
     let quorum = epione_types::quorum::quorum(n);
     let fields = Fields::new()
         .with("validators_now", set.len())
@@ -155,15 +180,20 @@ async fn propose(
         .with("validators_then", n)
         .with("decide_then", quorum)
         .with("may_be_faulty_then", epione_types::quorum::faults(n))
-        .with("sign_then", live);
+        .with("sign_then", live)
+        .list("missing_then", &missing);
     let enough = live >= quorum && n > 0;
     let trouble = format!(
-        "of {n} validators {quorum} must sign, and {live} would: of those that stay the others have signed none of the last {seen} blocks"
+        "of {n} validators {quorum} must sign, and {live} would: of those that stay the others have signed none of the last {seen} blocks or have no link to the node asked"
     );
+    let asked = match &links {
+        Some(_) => "",
+        None => " No node was asked who is linked to it now: name one's operators' address with --operator.",
+    };
     if change.dry_run {
         let note =
             if enough { "It keeps a quorum.".to_owned() } else { format!("It loses the quorum: {trouble}.") };
-        return Ok(Shown::one(fields).note(note));
+        return Ok(Shown::one(fields).note(note + asked));
     }
     if !enough && !change.force {
         return Err(

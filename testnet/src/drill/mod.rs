@@ -50,6 +50,7 @@ drills!(
     "kill-primary",
     "kill-f",
     "kill-all",
+    "three-faults",
     "freeze",
     "partition",
     "slow-link",

@@ -220,7 +220,10 @@ impl<'a> Runner<'a> {
             }
             Step::Start(who) => {
                 for node in self.whom(*who).await? {
-                    self.start(node)?;
+                    // Of all, those that do not run.
+                    if *who != Who::All || !self.network.is_running(node) {
+                        self.start(node)?;
+                    }
                 }
                 Ok(self.them())
             }
@@ -523,7 +526,9 @@ impl<'a> Runner<'a> {
     async fn standstill(&self, time: Duration) -> Result<String, Failed> {
         let mut last = (Vec::new(), Instant::now());
         self.eventually(async || {
+            // Whoever runs and does not answer may be going on.
             let lows: Vec<Option<u64>> = (self.reports().await.iter())
+                .filter(|report| report.running)
                 .map(|report| report.answer.as_ref().ok().map(|status| status.low))
                 .collect();
             if lows != last.0 || lows.iter().any(Option::is_none) {

@@ -13,8 +13,8 @@
 //! No times: a step waits for what it is about, up to a deadline. In the end of every drill the load stops, all nodes that
 //! are to run must have one height and state root, and whatever was answered COMMITTED must be there once.
 //!
-//! It is the other half of the simulator's format (`sim/scenario.rs`): groups, `nodes`, `clients`, `load-us`, `partition`,
-//! `freeze`, `full`, `jump` and `snapshots` are written alike, and what only one of the two can do the other refuses by name.
+//! The simulator plays the same text in virtual time (`sim/drill.rs`), but for what is done to the files of a real store.
+//! Its own plans (`sim/scenario.rs`) have times, and faults that processes cannot do: each format refuses the other's by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -287,13 +287,14 @@ impl Step {
 }
 
 /// What the simulator does and processes cannot.
-const SIMULATOR_ONLY: [&str; 13] = [
+const SIMULATOR_ONLY: [&str; 14] = [
     "seed",
     "signatures",
     "window",
     "tick",
     "actor",
     "clog",
+    "late",
     "lossy",
     "duplicates",
     "reorder",

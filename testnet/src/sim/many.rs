@@ -12,6 +12,8 @@ use super::{Options, Report, run};
 
 /// From so many seeds on, a fault or an actor that never occurred is a failure.
 pub const COVERED_FROM: u64 = 100;
+/// From so many seeds on, one that occurred in less than a hundredth of them is, too.
+pub const SHARED_FROM: u64 = 2_000;
 
 /// What happened, of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,20 +69,30 @@ impl Summary {
         Domain::new("epione/sim-traces").hash(&bytes)
     }
 
-    /// Faults, actors and changes that did not occur in any run.
-    #[must_use]
-    pub fn never(&self) -> Vec<String> {
+    /// What there must be: faults, actors, changes, observers and snapshots.
+    fn wanted() -> impl Iterator<Item = String> {
         let faults = Fault::KINDS.iter().map(|kind| format!("fault {kind}"));
         let actors = ActorKind::ALL.iter().map(|kind| format!("actor {}", kind.name()));
         let changes = Change::KINDS.iter().map(|kind| format!("change {kind}"));
         let begun = ["fault observer", "joined", "left", "observers", "params changed", "replaced"];
-        let begun = begun.into_iter().map(str::to_owned);
-        faults
-            .chain(actors)
-            .chain(changes)
-            .chain(begun)
-            .filter(|what| !self.exercised.contains_key(what))
-            .collect()
+        let snapshots = ["snapshots fetched", "snapshots installed"];
+        let begun = begun.into_iter().chain(snapshots).map(str::to_owned);
+        faults.chain(actors).chain(changes).chain(begun)
+    }
+
+    /// What there must be, and was in no run.
+    #[must_use]
+    pub fn never(&self) -> Vec<String> {
+        Self::wanted().filter(|what| !self.exercised.contains_key(what)).collect()
+    }
+
+    /// What there must be, and was in less than a hundredth of the runs.
+    #[must_use]
+    pub fn rare(&self) -> Vec<String> {
+        let rare = |what: &String| {
+            self.exercised.get(what).is_some_and(|one| one.seeds.saturating_mul(100) < self.seeds)
+        };
+        Self::wanted().filter(rare).collect()
     }
 }
 
@@ -118,4 +130,21 @@ pub fn run_many(
     summary.failures.sort_unstable_by_key(|report| report.seed);
     summary.traces.sort_unstable();
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_rare_is_named() {
+        let of = |seeds| Exercised { seeds, times: seeds, most: 1 };
+        let mut summary = Summary { seeds: 2_000, ..Summary::default() };
+        summary.exercised = Summary::wanted().map(|what| (what, of(20))).collect();
+        assert_eq!((summary.never(), summary.rare()), (vec![], vec![]));
+        summary.exercised.insert("snapshots installed".to_owned(), of(19));
+        summary.exercised.remove("observers");
+        assert_eq!(summary.never(), ["observers"]);
+        assert_eq!(summary.rare(), ["snapshots installed"]);
+    }
 }

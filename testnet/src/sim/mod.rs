@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod counts;
 pub mod crypto;
 pub mod disk;
+pub mod drill;
 pub mod facts;
 pub mod invariants;
 pub mod many;
@@ -145,12 +146,22 @@ fn quiet() {
 /// Runs a plan.
 #[must_use]
 pub fn run(plan: &Plan, options: &Options) -> Report {
+    let mut cluster = cluster::Cluster::new(plan, options);
+    let failure = watched(&mut cluster, cluster::Cluster::run);
+    let (counts, trace, virtual_ms) = cluster.finish();
+    Report { seed: plan.seed, n: plan.n, counts, trace, virtual_ms, failure }
+}
+
+/// Lets a cluster do something; what broke, a panic included.
+fn watched<'a>(
+    cluster: &mut cluster::Cluster<'a>,
+    act: impl FnOnce(&mut cluster::Cluster<'a>) -> Result<(), Failure>,
+) -> Option<Failure> {
     quiet();
     PANIC.with(|place| *place.borrow_mut() = Some((String::new(), String::new())));
-    let mut cluster = cluster::Cluster::new(plan, options);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| cluster.run()));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| act(cluster)));
     let panicked = PANIC.with(|place| place.borrow_mut().take());
-    let failure = match outcome {
+    match outcome {
         Ok(result) => result.err(),
         Err(_) => {
             let (place, text) = panicked.unwrap_or_default();
@@ -158,7 +169,5 @@ pub fn run(plan: &Plan, options: &Options) -> Report {
             let text = format!("{place}: {text}");
             Some(cluster.failure(class, "no panic", text))
         }
-    };
-    let (counts, trace, virtual_ms) = cluster.finish();
-    Report { seed: plan.seed, n: plan.n, counts, trace, virtual_ms, failure }
+    }
 }

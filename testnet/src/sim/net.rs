@@ -118,6 +118,7 @@ impl Net {
         let (mut twice, mut in_order) = (None, true);
         for (fault, until) in self.wrong.values() {
             match fault {
+                Fault::Late(nodes, ms) if nodes.has(from) || nodes.has(to) => arrival += ms * MS,
                 Fault::Lossy(share) if random.chance(*share) => {
                     self.lost += 1;
                     return [None; 2];

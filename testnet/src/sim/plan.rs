@@ -81,6 +81,8 @@ pub enum Fault {
     Oneway(Nodes, Nodes),
     /// Frames from the first to the second wait until the end.
     Clog(Nodes, Nodes),
+    /// Frames from and to these take so many ms longer. No plan is drawn with it; drills say `slow`.
+    Late(Nodes, u64),
     /// So many of a thousand frames are lost.
     Lossy(u64),
     /// So many of a thousand frames arrive twice.
@@ -111,6 +113,7 @@ impl Fault {
             Self::Partition(_) => "partition",
             Self::Oneway(..) => "oneway",
             Self::Clog(..) => "clog",
+            Self::Late(..) => "late",
             Self::Lossy(_) => "lossy",
             Self::Duplicates(_) => "duplicates",
             Self::Reorder(..) => "reorder",
@@ -132,7 +135,7 @@ impl Fault {
                 groups.iter().fold(Nodes::default(), |all, group| Nodes(all.0 | group.0))
             }
             Self::Oneway(a, b) | Self::Clog(a, b) => Nodes(a.0 | b.0),
-            Self::Crash(nodes, ..) => *nodes,
+            Self::Crash(nodes, ..) | Self::Late(nodes, _) => *nodes,
             Self::Slow(node, _)
             | Self::Stall(node, _)
             | Self::Full(node)
@@ -143,7 +146,7 @@ impl Fault {
         }
     }
 
-    /// All kinds.
+    /// All kinds that are drawn.
     pub const KINDS: [&'static str; 16] = [
         "partition",
         "oneway",

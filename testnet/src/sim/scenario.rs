@@ -164,7 +164,7 @@ impl Plan {
             }
             [word, ..] if crate::drill::STEPS.contains(word) => {
                 return Err(format!(
-                    "`{word}` is a step of a drill: the simulator does not do it, `epione testnet drill --file` does"
+                    "`{word}` is a step of a drill: play it with `epione testnet drill --file FILE --simulated`"
                 ));
             }
             _ => return Err(format!("{:?} means nothing here", words.join(" "))),
@@ -227,6 +227,7 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["partition", groups] => Fault::Partition(groups.split('|').map(nodes).collect::<Result<_, _>>()?),
         ["oneway", way] => arrow(way).map(|(from, to)| Fault::Oneway(from, to))?,
         ["clog", way] => arrow(way).map(|(from, to)| Fault::Clog(from, to))?,
+        ["late", who, "by", ms] => Fault::Late(nodes(who)?, number(ms)?),
         ["lossy", share] => Fault::Lossy(number(share)?),
         ["duplicates", share] => Fault::Duplicates(number(share)?),
         ["reorder", share, "by", ms] => Fault::Reorder(number(share)?, number(ms)?),
@@ -271,6 +272,7 @@ impl std::fmt::Display for Line {
             }
             Fault::Oneway(from, to) => write!(f, "oneway {from}->{to}")?,
             Fault::Clog(from, to) => write!(f, "clog {from}->{to}")?,
+            Fault::Late(nodes, ms) => write!(f, "late {nodes} by {ms}")?,
             Fault::Lossy(share) => write!(f, "lossy {share}")?,
             Fault::Duplicates(share) => write!(f, "duplicates {share}")?,
             Fault::Reorder(share, ms) => write!(f, "reorder {share} by {ms}")?,

@@ -75,7 +75,7 @@ impl Cluster<'_> {
         let members = self.validators();
         self.bodies.iter().enumerate().filter(move |(_, one)| {
             let linked = members.has(one.who) || self.plan.is_listed(one.who);
-            self.plan.actor(one.who).is_none() && !one.lost && linked
+            self.plan.actor(one.who).is_none() && one.refused.is_none() && linked
         })
     }
 

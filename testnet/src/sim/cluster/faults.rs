@@ -25,6 +25,7 @@ impl Cluster<'_> {
             Fault::Partition(_)
             | Fault::Oneway(..)
             | Fault::Clog(..)
+            | Fault::Late(..)
             | Fault::Lossy(_)
             | Fault::Duplicates(_)
             | Fault::Reorder(..) => self.net.begin(line, one.fault.clone(), until),
@@ -32,15 +33,7 @@ impl Cluster<'_> {
             Fault::Stall(node, ms) => self.each(*node, |body| body.stall = ms * MS),
             Fault::Freeze(node) => self.each(*node, |body| body.frozen_until = until),
             Fault::Jump(node, ms) => self.each(*node, |body| body.jump_ms = *ms),
-            Fault::Full(node) => self.each(*node, |body| {
-                body.disk_fault = true;
-                for disk in body.machine.disks() {
-                    let names = disk.clone().names().unwrap_or_default();
-                    let used: usize =
-                        names.iter().map(|name| disk.bytes(name).map_or(0, |bytes| bytes.len())).sum();
-                    disk.fill_up(used + 700);
-                }
-            }),
+            Fault::Full(node) => self.fill(*node),
             Fault::Broken(node) => self.each(*node, |body| {
                 body.disk_fault = true;
                 body.machine.log.fail_after(3);
@@ -49,6 +42,19 @@ impl Cluster<'_> {
             }),
             Fault::Crash(nodes, after, end) => self.condemn(*nodes, *after, *end, one.lasts * MS),
         }
+    }
+
+    /// Its disks take little more.
+    pub(super) fn fill(&mut self, node: usize) {
+        self.each(node, |body| {
+            body.disk_fault = true;
+            for disk in body.machine.disks() {
+                let names = disk.clone().names().unwrap_or_default();
+                let used: usize =
+                    names.iter().map(|name| disk.bytes(name).map_or(0, |bytes| bytes.len())).sum();
+                disk.fill_up(used + 700);
+            }
+        });
     }
 
     pub(super) fn each(&mut self, node: usize, mut act: impl FnMut(&mut Body)) {
@@ -85,9 +91,11 @@ impl Cluster<'_> {
                 self.net.end(line);
                 self.connect_all(now);
             }
-            Fault::Clog(..) | Fault::Lossy(_) | Fault::Duplicates(_) | Fault::Reorder(..) => {
-                self.net.end(line)
-            }
+            Fault::Clog(..)
+            | Fault::Late(..)
+            | Fault::Lossy(_)
+            | Fault::Duplicates(_)
+            | Fault::Reorder(..) => self.net.end(line),
             Fault::Slow(node, _) => self.each(*node, |body| body.slow = 1),
             Fault::Stall(node, _) => self.each(*node, |body| body.stall = 0),
             Fault::Jump(node, _) => self.each(*node, |body| body.jump_ms = 0),

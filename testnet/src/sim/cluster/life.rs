@@ -6,14 +6,14 @@ use super::{Cluster, Event};
 use crate::sim::clock::{MS, Micros};
 use crate::sim::disk::{End, Life};
 use crate::sim::node::{Busy, NotStarted, Process};
-use crate::sim::plan::Fault;
+use crate::sim::plan::{Fault, Line};
 use crate::sim::random::{Purpose, Rng};
 
 impl Cluster<'_> {
     pub(super) fn start(&mut self, body: usize) {
         let (now, clock) = (self.queue.now(), self.wall(body));
         let one = &mut self.bodies[body];
-        if one.lost {
+        if one.refused.is_some() {
             return;
         }
         let life = Life::endless();
@@ -62,12 +62,11 @@ impl Cluster<'_> {
             }
             Err(NotStarted::Refused(why)) => {
                 self.trace.note(now, 13, body, 0, &[], || format!("refuses to vote: {why}"));
-                one.lost = true;
+                one.refused = Some(why.clone());
                 self.counts.add("logs lost", 1);
-                let allowed =
-                    self.plan.schedule.iter().any(
-                        |line| matches!(&line.fault, Fault::Crash(nodes, _, End::Rot) if nodes.has(node)),
-                    );
+                let rots =
+                    |line: &Line| matches!(&line.fault, Fault::Crash(nodes, _, End::Rot) if nodes.has(node));
+                let allowed = one.spoilt || self.plan.schedule.iter().any(rots);
                 if honest && !allowed {
                     self.checks.breaks("no failure", format!("node {node} does not start again: {why}"));
                 }

@@ -91,7 +91,7 @@ impl Cluster<'_> {
                 _ => "params changed",
             };
             let bad = roll.members(&era.set).iter().filter(|node| {
-                let lost = self.bodies.iter().any(|one| one.who == *node && one.lost);
+                let lost = self.bodies.iter().any(|one| one.who == *node && one.refused.is_some());
                 lost || self.plan.actor(*node).is_some()
             });
             let (bad, borne) = (bad.count(), era.set.faults());

@@ -6,6 +6,7 @@
 //! ```
 
 mod clients;
+mod drill;
 mod ending;
 mod faults;
 mod life;
@@ -98,8 +99,10 @@ struct Body {
     next_sentence: Option<(u64, End, Micros)>,
     /// A disk is full or broken.
     disk_fault: bool,
-    /// Its log is damaged: it never votes again.
-    lost: bool,
+    /// Its log was damaged or removed on purpose: it may refuse to vote.
+    spoilt: bool,
+    /// Why it never votes again.
+    refused: Option<String>,
     /// The epoch it is in, as its process said last.
     set: ValidatorSet,
     /// Which machine has which number with it.
@@ -141,6 +144,8 @@ pub struct Cluster<'a> {
     players: Vec<Player>,
     clients: Vec<Client>,
     operators: Vec<Operator>,
+    /// Hospitals of machines that no plan places.
+    placed: BTreeMap<usize, usize>,
     roll: SharedRoll,
     /// The highest epoch that an honest node has begun.
     begun: Epoch,
@@ -197,7 +202,8 @@ impl<'a> Cluster<'a> {
             clients: (0..plan.clients.max(1))
                 .map(|at| Client::new(at, plan.n, plan.clients.max(1)))
                 .collect(),
-            operators: (0..plan.changes.len()).map(|_| Operator::default()).collect(),
+            operators: plan.changes.iter().map(|order| Operator::new(order.change)).collect(),
+            placed: BTreeMap::new(),
             roll,
             begun: Epoch::ZERO,
             oracle: Oracle::default(),
@@ -243,7 +249,8 @@ impl<'a> Cluster<'a> {
                 sentence: None,
                 next_sentence: None,
                 disk_fault: false,
-                lost: false,
+                spoilt: false,
+                refused: None,
                 set: self.common.genesis.validators.clone(),
                 peers: BTreeMap::new(),
                 followed: false,
@@ -278,29 +285,37 @@ impl<'a> Cluster<'a> {
     /// The first thing that must not be.
     pub fn run(&mut self) -> Result<(), Failure> {
         while self.phase != Phase::Done {
-            let Some(event) = self.queue.pop() else {
-                return Err(self.failure(
-                    FailureClass::Harness,
-                    "harness",
-                    "nothing happens any more".to_owned(),
-                ));
-            };
-            self.handle(event);
-            if let Some(broken) = self.checks.broken() {
-                let (invariant, text) = (broken.invariant, broken.text.clone());
-                return Err(self.failure(FailureClass::Safety, invariant, text));
-            }
-            if let Some(why) = self.harness.take() {
-                return Err(self.failure(FailureClass::Harness, "harness", why));
-            }
-            if let Phase::Two { until } = self.phase
-                && self.queue.now() > until
-            {
-                let text = self.what_is_missing().unwrap_or_else(|| "nothing".to_owned());
-                return Err(self.failure(FailureClass::Liveness, "progress", text));
-            }
+            self.advance()?;
         }
         self.final_checks().map_err(|text| self.failure(FailureClass::Safety, "acknowledged", text))
+    }
+
+    /// The next event, and whatever must hold after it.
+    fn advance(&mut self) -> Result<(), Failure> {
+        let Some(event) = self.queue.pop() else {
+            let text = "nothing happens any more".to_owned();
+            return Err(self.failure(FailureClass::Harness, "harness", text));
+        };
+        self.handle(event);
+        if let Some(broken) = self.checks.broken() {
+            let (invariant, text) = (broken.invariant, broken.text.clone());
+            return Err(self.failure(FailureClass::Safety, invariant, text));
+        }
+        if let Some(why) = self.harness.take() {
+            return Err(self.failure(FailureClass::Harness, "harness", why));
+        }
+        if let Phase::Two { until } = self.phase
+            && self.queue.now() > until
+        {
+            let text = self.what_is_missing().unwrap_or_else(|| "nothing".to_owned());
+            return Err(self.failure(FailureClass::Liveness, "progress", text));
+        }
+        Ok(())
+    }
+
+    /// A machine's hospital.
+    fn hospital(&self, node: usize) -> usize {
+        self.placed.get(&node).copied().unwrap_or_else(|| self.plan.hospital(node))
     }
 
     pub(in crate::sim) fn failure(&self, class: FailureClass, invariant: &str, text: String) -> Failure {

@@ -25,9 +25,8 @@ const TRIES_MAX: u64 = 40;
 /// For how long a transaction of theirs may be ordered, in ms.
 const EXPIRES_IN_MS: u64 = 30_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    #[default]
     Propose,
     Ready,
     Vote,
@@ -35,8 +34,9 @@ enum Stage {
 }
 
 /// Those who want one change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Operator {
+    change: Change,
     stage: Stage,
     /// Under way: its number, and the hospital that signed it.
     sent: Option<(u64, usize)>,
@@ -46,6 +46,11 @@ pub(super) struct Operator {
 }
 
 impl Operator {
+    /// They have done nothing yet.
+    pub(super) const fn new(change: Change) -> Self {
+        Self { change, stage: Stage::Propose, sent: None, tries: 0, voted: BTreeSet::new() }
+    }
+
     /// Nothing more comes of it.
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Over
@@ -88,18 +93,18 @@ impl Cluster<'_> {
         if random.chance(850) { *random.pick(&members) } else { random.index(self.plan.machines()) }
     }
 
-    fn proposal(&self, at: usize) -> ProposalId {
+    pub(super) fn proposal(&self, at: usize) -> ProposalId {
         workload::proposal(at, 0)
     }
 
     /// Hospitals that have a vote, by what is decided.
     fn voters(&self) -> Vec<usize> {
-        let voters: BTreeSet<usize> = self.validators().iter().map(|node| self.plan.hospital(node)).collect();
+        let voters: BTreeSet<usize> = self.validators().iter().map(|node| self.hospital(node)).collect();
         voters.into_iter().collect()
     }
 
     fn next_step(&mut self, at: usize, random: &mut Rng) {
-        let (change, proposal) = (self.plan.changes[at].change, self.proposal(at));
+        let (change, proposal) = (self.operators[at].change, self.proposal(at));
         let voters = self.voters();
         let (call, hospital, mut signers) = match self.operators[at].stage {
             Stage::Propose => {
@@ -120,7 +125,7 @@ impl Cluster<'_> {
                 }
                 let ready = ConfirmReadiness { proposal, height };
                 let key = workload::validator_key(node);
-                (Call::ConfirmReadiness(ready), self.plan.hospital(node), vec![key])
+                (Call::ConfirmReadiness(ready), self.hospital(node), vec![key])
             }
             Stage::Vote => {
                 let voted = &self.operators[at].voted;
@@ -144,7 +149,7 @@ impl Cluster<'_> {
             return ProposalAction::SetParams { params: self.plan.tuned(tuning) };
         }
         let key = |node: usize| self.common.signers[node].public_key();
-        let validator = |node| workload::validator(node, self.plan.hospital(node), &self.keys);
+        let validator = |node| workload::validator(node, self.hospital(node), &self.keys);
         ProposalAction::ChangeValidators {
             remove: change.leaves().map(key),
             add: change.joins().map(validator),
@@ -153,7 +158,7 @@ impl Cluster<'_> {
 
     fn accepted(&mut self, at: usize, hospital: usize) {
         let passed = self.roll.borrow().has_passed(&self.proposal(at));
-        let change = &self.plan.changes[at].change;
+        let change = self.operators[at].change;
         let one = &mut self.operators[at];
         if one.stage == Stage::Propose {
             self.counts.add(&format!("change {}", change.kind()), 1);
