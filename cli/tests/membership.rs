@@ -38,7 +38,7 @@ fn a_change_after_which_too_few_would_sign_is_refused_by_name() {
 }
 
 #[test]
-fn a_fifth_node_joins_is_counted_on_and_leaves_again() {
+fn a_fifth_node_joins_is_counted_on_is_suspended_and_joins_again() {
     let story = Consortium { net: Testnet::up(4) };
     let fifth = story.add(0);
 
@@ -70,4 +70,11 @@ fn a_fifth_node_joins_is_counted_on_and_leaves_again() {
     // It has caught up, and votes no more: nobody is to be sent there.
     story.is_ready(4, false);
     story.admin(3, &leave).fails(1, &["there is no validator"]);
+
+    // It was suspended: it comes back with its keys and its log, and four of the five decide again.
+    story.decide(&fifth.change(), Some(&fifth), 0, &[1, 2]);
+    story.are_in(3, &[0, 1, 2, 3, 4]);
+    story.is_ready(4, true);
+    story.net.run(&["testnet", "kill", "1"], "--dir").ok();
+    story.certified_at(4, "ella");
 }

@@ -385,7 +385,7 @@ fn seven_without_three_name_them_and_resume_by_themselves_when_one_returns() {
     cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
     cluster.run(SECOND); // all have told
     cluster.cut(3); // stopped
-    cluster.cut(5); // connected to nobody
+    cluster.isolate(5); // partitioned: links stay up, and nothing comes through
     cluster.cut(0); // the primary
     let tx = cluster.patient(1);
     let waiting = cluster.submit(6, tx);
@@ -400,7 +400,7 @@ fn seven_without_three_name_them_and_resume_by_themselves_when_one_returns() {
     assert_eq!((&it["step"], &it["height"]), (&json!("VIEW_CHANGE"), &json!(2)));
     assert_eq!((&it["view"], &it["asked_view"]), (&json!(0), &json!(1)));
     assert_eq!(it["votes"], json!({ "had": [1, 2, 4, 6], "needed": 5 }));
-    let gone = [(0, "NOT_CONNECTED"), (3, "NOT_CONNECTED"), (5, "NOT_CONNECTED")];
+    let gone = [(0, "NOT_CONNECTED"), (3, "NOT_CONNECTED"), (5, "SILENT")];
     assert_eq!(it["missing"], missing(&gone));
     assert_eq!(it["behind"], json!([]));
     assert_eq!((&it["cause"]["reason"], &it["cause"]["left_view"]), (&json!("REQUEST_LATE"), &json!(0)));
@@ -425,7 +425,7 @@ fn seven_without_three_name_them_and_resume_by_themselves_when_one_returns() {
     let it = cluster.explain(6);
     assert_eq!((&it["step"], &it["view"], &it["primary"]), (&json!("TRANSACTIONS"), &json!(1), &json!(1)));
     assert_eq!(it["cause"]["text"], "view 0 was left because a request was not ordered in time");
-    assert_eq!(it["missing"], missing(&[(0, "NOT_CONNECTED"), (5, "NOT_CONNECTED")]));
+    assert_eq!(it["missing"], missing(&[(0, "NOT_CONNECTED"), (5, "SILENT")]));
     let lags: Vec<&Value> = it["behind"].as_array().unwrap().iter().map(|it| &it["heights"]).collect();
     assert_eq!(lags, [&json!(1), &json!(1)], "{it}");
     cluster.heal();
@@ -438,6 +438,7 @@ fn without_a_quorum_the_step_stands_where_it_stopped_and_goes_on_when_it_returns
     let mut cluster = Cluster::new(4);
     commit(&mut cluster, 0, 1, &[0, 1, 2, 3]);
     cluster.run_until(5 * SECOND, Cluster::all_equal_and_certified);
+    cluster.run(SECOND); // all have told
     cluster.isolate(2); // links stay up, and nothing comes through
     cluster.cut(3);
     let tx = cluster.patient(1);
@@ -460,7 +461,12 @@ fn without_a_quorum_the_step_stands_where_it_stopped_and_goes_on_when_it_returns
 
     cluster.run(10 * SECOND);
     let it = cluster.explain(1);
-    assert_eq!((&it["step"], &it["asked_view"]), (&json!("VIEW_CHANGE"), &json!(1)));
+    assert_eq!((&it["step"], &it["height"]), (&json!("VIEW_CHANGE"), &json!(2)));
+    assert_eq!(
+        (&it["view"], &it["asked_view"], &it["behind"]),
+        (&json!(0), &json!(1), &json!([])),
+        "all have what there is"
+    );
     assert_eq!(it["votes"], json!({ "had": [0, 1], "needed": 3 }));
     assert_eq!(it["missing"], missing(&[(2, "SILENT"), (3, "NOT_CONNECTED")]));
     assert_eq!(it["cause"]["reason"], "SLOT_LATE");

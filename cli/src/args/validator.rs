@@ -19,7 +19,7 @@ pub(crate) enum Validator {
   epione validator add --org hospital0 --voting-key KEY --network-key KEY --instead-of KEY --as hospital0/admin
   epione validator add --org hospital0 --voting-key KEY --network-key KEY --dry-run")]
     Add(ValidatorAdd),
-    /// Propose that somebody leaves. It may join again, with the same keys.
+    /// Propose that somebody leaves, for good or suspended for a while: it may join again, with the same keys.
     #[command(after_help = "Examples:
   epione validator remove KEY --as hospital0/admin
   epione validator remove KEY --dry-run
