@@ -91,7 +91,7 @@ pub(crate) struct Change {
     /// Propose it although those that are live now would be no quorum of it.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) force: bool,
-    /// Operators' address of the node that is asked who is linked to it now; a testnet's is known.
+    /// Operators' address of the node that is asked who is live, as `node status` shows; a testnet's is known.
     #[arg(long, value_name = "URL|NODE")]
     pub(crate) operator: Option<String>,
     #[command(flatten)]

@@ -18,8 +18,8 @@ use crate::session::{Door, Session};
 
 /// Who signs now is seen in the certificates of so many blocks.
 const LOOK_BACK: u64 = 50;
-/// How long a node may take to tell who is linked to it, in seconds.
-const LINKS_WITHIN_S: u64 = 5;
+/// How long a node may take to tell who is live, in seconds.
+const LIVE_WITHIN_S: u64 = 5;
 
 pub(super) async fn run(command: Validator) -> Result<Shown, CliError> {
     match command {
@@ -129,18 +129,64 @@ async fn signers(session: &Session) -> Result<(u64, BTreeMap<u16, u64>), CliErro
     Ok((seen, signed))
 }
 
-/// Which network keys a node is linked to now; none if its operators' address is not known or does not answer.
-async fn links(change: &Change) -> Option<BTreeMap<Vec<u8>, bool>> {
+/// Who is live, of the validators in force.
+struct Live {
+    silent: Vec<PublicKey>,
+    /// What the silent ones lack, for people.
+    lack: String,
+    /// How it is known.
+    by: &'static str,
+    /// Why no better way was taken; empty if none is.
+    note: String,
+}
+
+/// Which network keys are ready, as a node's operators' address tells; itself included. None if no such address is known.
+async fn ready(set: &ValidatorSet, change: &Change) -> Result<Option<BTreeMap<Vec<u8>, bool>>, CliError> {
     let mut connect = change.write.connect.clone();
     if let Some(operator) = &change.operator {
         connect = connect.at(operator);
     } else if !connect.endpoints.is_empty() {
-        return None; // that is a node's address for clinics
+        return Ok(None); // those are addresses for clinics
     }
-    connect.timeout = connect.timeout.min(LINKS_WITHIN_S);
-    let session = Session::lazy(&connect, Door::Operators).ok()?;
-    let status = session.client.get_node_status(pb::GetNodeStatusRequest {}).await.ok()?;
-    Some(status.peers.into_iter().map(|peer| (peer.network_key.to_vec(), peer.connected)).collect())
+    connect.timeout = connect.timeout.min(LIVE_WITHIN_S);
+    let session = Session::lazy(&connect, Door::Operators)?;
+    let status = session.client.get_node_status(pb::GetNodeStatusRequest {}).await?;
+    let mut ready: BTreeMap<_, _> =
+        status.peers.into_iter().map(|peer| (peer.network_key.to_vec(), peer.ready)).collect();
+    let place = status.validator.filter(|_| status.epoch == set.epoch.0);
+    let itself = place.and_then(|place| set.validators.get(usize::try_from(place).ok()?));
+    ready.extend(itself.map(|one| (one.network_key.0.to_vec(), status.ready)));
+    Ok(Some(ready))
+}
+
+/// By the links and votes that a node sees now; or by the last certificates, which hold no more signatures than they need,
+/// so that it takes many of them to know who does not sign.
+async fn live(session: &Session, set: &ValidatorSet, change: &Change) -> Result<Live, CliError> {
+    let note = match ready(set, change).await {
+        Ok(Some(ready)) => {
+            let is_ready = |one: &&Member| ready.get(one.network_key.0.as_slice()) == Some(&true);
+            let silent = set.validators.iter().filter(|one| !is_ready(one)).map(|one| one.public_key);
+            let silent: Vec<PublicKey> = silent.collect();
+            if set.len().saturating_sub(silent.len()) >= set.quorum() {
+                let lack = "have no link to the node asked, or have not voted lately".to_owned();
+                return Ok(Live { silent, lack, by: "links and votes", note: String::new() });
+            }
+            "the node asked sees no quorum itself".to_owned()
+        }
+        Ok(None) => "name a node's operators' address with --operator to know more".to_owned(),
+        Err(error) if change.operator.is_some() => return Err(error.during("asking who is live")),
+        Err(error) => format!("the node's operators' address does not answer: {}", error.message),
+    };
+    let (seen, signed) = signers(session).await?;
+    // Nobody is known to be silent while no block of this epoch has shown it.
+    let signs = |place: u16| seen == 0 || signed.contains_key(&place);
+    let silent = (0..).zip(&set.validators).filter(|(place, _)| !signs(*place));
+    Ok(Live {
+        silent: silent.map(|(_, one)| one.public_key).collect(),
+        lack: format!("have signed none of the last {seen} blocks"),
+        by: "certificates",
+        note: format!(" Who is live is judged by certificates alone: {note}."),
+    })
 }
 
 /// Says what a change does, and proposes it unless those that are live now would be no quorum.
@@ -151,27 +197,15 @@ async fn propose(
     change: &Change,
 ) -> Result<Shown, CliError> {
     let set = in_force(session).await?;
-    let (seen, signed) = signers(session).await?;
     if let Some(key) = &remove
         && set.index_of(key).is_none()
     {
         return Err(CliError::not_there("validator", key));
     }
-    let links = links(change).await;
-    // A certificate has no more signatures than it needs, so it takes many to know who does not sign; a link is known at once.
-    let signs = |place: u16| seen == 0 || signed.contains_key(&place);
-    let linked = |one: &Member| {
-        let found = links.as_ref().and_then(|links| links.get(one.network_key.0.as_slice()));
-        found.copied().unwrap_or(true) // the node asked itself, and whoever is linked once it is proposed
-    };
-    let stays = |(_, one): &(u16, &Member)| Some(one.public_key) != remove;
-    let staying: Vec<(u16, &Member)> = (0..).zip(&set.validators).filter(stays).collect();
-    let missing: Vec<PublicKey> = staying
-        .iter()
-        .filter(|(place, one)| !signs(*place) || !linked(one))
-        .map(|(_, one)| one.public_key)
-        .collect();
-    let n = staying.len() + usize::from(add.is_some());
+    let Live { silent, lack, by, note } = live(session, &set, change).await?;
+    let missing: Vec<PublicKey> = silent.into_iter().filter(|key| Some(*key) != remove).collect();
+    // Whoever joins has to prove that it is there before anything passes.
+    let n = set.len() - usize::from(remove.is_some()) + usize::from(add.is_some());
     let live = n - missing.len();
     let quorum = epione_types::quorum::quorum(n);
     let fields = Fields::new()
@@ -181,24 +215,20 @@ async fn propose(
         .with("decide_then", quorum)
         .with("may_be_faulty_then", epione_types::quorum::faults(n))
         .with("sign_then", live)
-        .list("missing_then", &missing);
+        .list("missing_then", &missing)
+        .text("judged_by", by);
     let enough = live >= quorum && n > 0;
     let trouble = format!(
-        "of {n} validators {quorum} must sign, and {live} would: of those that stay the others have signed none of the last {seen} blocks or have no link to the node asked"
+        "of {n} validators {quorum} must sign, and {live} would: of those that stay the others {lack}"
     );
-    let asked = match &links {
-        Some(_) => "",
-        None => " No node was asked who is linked to it now: name one's operators' address with --operator.",
-    };
     if change.dry_run {
-        let note =
+        let told =
             if enough { "It keeps a quorum.".to_owned() } else { format!("It loses the quorum: {trouble}.") };
-        return Ok(Shown::one(fields).note(note + asked));
+        return Ok(Shown::one(fields).note(told + &note));
     }
     if !enough && !change.force {
-        return Err(
-            CliError::failed(format!("{trouble}; bring those back first, or --force")).reason("QUORUM_LOST")
-        );
+        let why = format!("{trouble}; bring those back first, or --force.{note}");
+        return Err(CliError::failed(why).reason("QUORUM_LOST"));
     }
     let proposal = request::new_id(ProposalId)?;
     let action = ProposalAction::ChangeValidators { remove, add };

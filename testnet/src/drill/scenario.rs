@@ -24,6 +24,8 @@ use epione_node::snapshots::Snapshots;
 
 /// Most nodes of a drill: processes of one machine.
 const NODES_MAX: usize = 16;
+/// Most that a link can be slower: longer than any time-out.
+const SLOW_MAX_MS: u64 = 600_000;
 
 /// A line that says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -287,14 +289,13 @@ impl Step {
 }
 
 /// What the simulator does and processes cannot.
-const SIMULATOR_ONLY: [&str; 14] = [
+const SIMULATOR_ONLY: [&str; 13] = [
     "seed",
     "signatures",
     "window",
     "tick",
     "actor",
     "clog",
-    "late",
     "lossy",
     "duplicates",
     "reorder",
@@ -320,7 +321,13 @@ fn step(line: &str, words: &[&str]) -> Result<Step, String> {
         ["freeze", who] => Step::Freeze(whom(who)?),
         ["thaw", who] => Step::Thaw(whom(who)?),
         ["partition", groups] => Step::Partition(groups.split('|').map(group).collect::<Result<_, _>>()?),
-        ["slow", who, "by", ms] => Step::Slow(whom(who)?, Duration::from_millis(number(ms)?)),
+        ["slow", who, "by", ms] => {
+            let delay = number::<u64>(ms)?;
+            if delay > SLOW_MAX_MS {
+                return Err(format!("a link is slower by {delay} ms; at most {SLOW_MAX_MS}"));
+            }
+            Step::Slow(whom(who)?, Duration::from_millis(delay))
+        }
         ["heal"] => Step::Heal,
         ["full", node] => Step::Full(number(node)?),
         ["free", node] => Step::Free(number(node)?),
@@ -347,6 +354,7 @@ fn step(line: &str, words: &[&str]) -> Result<Step, String> {
         ["at", ..] => {
             return Err("a drill waits for what happens and knows no times: write the fault alone".to_owned());
         }
+        ["late", ..] => return Err("write `slow WHO by MS`".to_owned()),
         [word, ..] if SIMULATOR_ONLY.contains(word) => {
             return Err(format!("`{word}` is for the simulator: processes cannot do it"));
         }
@@ -460,6 +468,8 @@ mod tests {
         );
         assert!(why("nodes 2\npartition {0}|{2}").contains("no node 2 among 2"));
         assert!(why("kill somebody").contains("nobody"));
+        assert!(why("slow 1 by 600001").contains("at most 600000"));
+        assert!(why("late {1} by 3").contains("write `slow WHO by MS`"));
         assert!(why("full 2").contains("disk 2 64"));
         assert!(why("require refusal 2 no quotes").contains("quotes"));
         assert!(why("require refusal 2 \"open").contains("quotes"));

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use epione_node::snapshots::Snapshots;
-use epione_types::Hash;
+use epione_types::{Hash, Params};
 
 use super::clock::{MS, Micros};
 use super::plan::{NO_SNAPSHOTS, Plan, Spare};
@@ -20,6 +20,9 @@ use crate::drill::{Drill, Part, Step};
 /// A time that does not come, in ms.
 const NEVER_MS: u64 = u64::MAX / MS / 2;
 
+/// What a node prints that installs a snapshot. Nothing else that is printed exists here.
+const SNAPSHOT_WORDS: [&str; 3] = ["fetching a snapshot", "a snapshot is whole", "installing a snapshot"];
+
 /// What a drill's steps came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Played {
@@ -27,7 +30,7 @@ pub struct Played {
     pub recovery: Option<Micros>,
     /// The longest that a node took to be in step again, in virtual microseconds.
     pub back: Option<Micros>,
-    /// Submissions that were answered COMMITTED.
+    /// Submissions of clients that were answered COMMITTED before all was healed.
     pub committed: usize,
     /// What was done and seen, line by line.
     pub told: Vec<String>,
@@ -57,6 +60,7 @@ pub struct Report {
 pub fn only_real(drill: &Drill) -> Option<&str> {
     let real = |step: &Step| match step {
         Step::Damage(_, part) => !matches!(part, Part::Log | Part::LogTail),
+        Step::Sound(_, words) => words.iter().any(|word| !SNAPSHOT_WORDS.contains(&word.as_str())),
         _ => false,
     };
     drill.steps.iter().find(|(_, step)| real(step)).map(|(line, _)| line.as_str())
@@ -80,6 +84,7 @@ fn plan(drill: &Drill, seed: u64) -> Plan {
         load_every: (each / clients as u64).max(1),
         heights: u64::MAX,
         limit_ms: NEVER_MS,
+        params: Params::default(), // those of a network of processes
         ..Plan::default()
     }
 }
@@ -90,7 +95,7 @@ fn plan(drill: &Drill, seed: u64) -> Plan {
 /// The line that only real processes can do.
 pub fn run(drill: &Drill, seed: u64, patience: Duration, options: &Options) -> Result<Report, String> {
     if let Some(line) = only_real(drill) {
-        return Err(format!("`{line}`: there are no such files here; `epione testnet drill` does it"));
+        return Err(format!("`{line}` is for real processes: run the drill without --simulated"));
     }
     let plan = plan(drill, seed);
     let patience = u64::try_from(patience.as_micros()).unwrap_or(Micros::MAX);

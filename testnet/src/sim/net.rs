@@ -115,10 +115,10 @@ impl Net {
         }
         let random = &mut Rng::new(self.seed, Purpose::Link, &[at as u64, number]);
         let mut arrival = now + self.way(random);
-        let (mut twice, mut in_order) = (None, true);
+        let (mut twice, mut in_order, mut late) = (None, true, 0);
         for (fault, until) in self.wrong.values() {
             match fault {
-                Fault::Late(nodes, ms) if nodes.has(from) || nodes.has(to) => arrival += ms * MS,
+                Fault::Late(nodes, ms) if nodes.has(from) || nodes.has(to) => late = ms * MS,
                 Fault::Lossy(share) if random.chance(*share) => {
                     self.lost += 1;
                     return [None; 2];
@@ -140,6 +140,7 @@ impl Net {
                 _ => {}
             }
         }
+        arrival += late; // of those that say so, the last
         if in_order {
             let last = &mut self.streams[at].last_arrival;
             arrival = arrival.max(*last + 1);

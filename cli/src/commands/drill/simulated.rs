@@ -57,8 +57,7 @@ pub(super) fn play(args: &args::Drill, drills: &[Drill], json: bool) -> Result<S
         drills.iter().partition(|drill| only_real(drill).is_some());
     if let Some(drill) = real.first().filter(|_| !args.all) {
         let line = only_real(drill).unwrap_or_default();
-        let why =
-            format!("{}: `{line}` needs the files of a real store: run it without --simulated", drill.name);
+        let why = format!("{}: `{line}` is for real processes: run it without --simulated", drill.name);
         return Err(CliError::usage(why));
     }
     let options =
@@ -87,7 +86,7 @@ pub(super) fn play(args: &args::Drill, drills: &[Drill], json: bool) -> Result<S
     let mut notes: Vec<String> = failed.iter().map(|first| format!("FAILED: {first}")).collect();
     if !real.is_empty() {
         let names: Vec<&str> = real.iter().map(|drill| drill.name.as_str()).collect();
-        notes.push(format!("Not here, for they need the files of a real store: {}.", names.join(", ")));
+        notes.push(format!("Not played, for they are for real processes: {}.", names.join(", ")));
     }
     let exit = if failed.is_empty() { 0 } else { EXIT_FAILED };
     Ok(Shown::many(rows).note(notes.join("\n")).exit(exit))

@@ -23,7 +23,7 @@ impl Cluster<'_> {
 
     pub(super) fn client(&mut self, client: usize) {
         let now = self.queue.now();
-        if self.phase != Phase::One {
+        if self.phase != Phase::One || self.quiet {
             return;
         }
         let made = self.oracle.all().len() as u64;
@@ -82,7 +82,9 @@ impl Cluster<'_> {
         expires_in: Option<u64>,
     ) -> u64 {
         let (call, signers) = self.clients[client].next(&self.keys, random);
-        self.make_call(client, call, &signers, forged, expires_in.unwrap_or(120_000))
+        let number = self.make_call(client, call, &signers, forged, expires_in.unwrap_or(120_000));
+        self.load.push(number);
+        number
     }
 
     pub(super) fn make_call(

@@ -144,6 +144,10 @@ pub struct Cluster<'a> {
     players: Vec<Player>,
     clients: Vec<Client>,
     operators: Vec<Operator>,
+    /// What clients submitted by themselves, by number.
+    load: Vec<u64>,
+    /// They submit nothing more.
+    quiet: bool,
     /// Hospitals of machines that no plan places.
     placed: BTreeMap<usize, usize>,
     roll: SharedRoll,
@@ -203,6 +207,8 @@ impl<'a> Cluster<'a> {
                 .map(|at| Client::new(at, plan.n, plan.clients.max(1)))
                 .collect(),
             operators: plan.changes.iter().map(|order| Operator::new(order.change)).collect(),
+            load: Vec::new(),
+            quiet: false,
             placed: BTreeMap::new(),
             roll,
             begun: Epoch::ZERO,
