@@ -7,7 +7,8 @@
 //!
 //! A backup holds the state and what proves it, no keys and no consensus log: a validator that lost its log does not know
 //! what it voted, so over a restored ledger a key that is a validator's there begins none (R25, [`crate::start::born`]). A key
-//! that became a validator's only later is known by its mark alone: whose log is lost is never used again.
+//! that became a validator's only later is known by its mark alone: so the command restores nothing over a missing log unless
+//! its owner says that the key is new.
 //! Tested by `tests/backup.rs`.
 
 use std::io::{Read, Write};

@@ -266,15 +266,19 @@ pub(crate) enum Backup {
     },
     /// Give a stopped node the ledger of a backup, if its own is not as far.
     ///
-    /// It is installed when the node starts; what came after it is fetched from the others. A validator whose consensus log is
-    /// lost as well refuses to vote under its old key: make a new one and rejoin with it.
-    #[command(after_help = "Example:
-  epione backup restore node0.backup --config node.toml")]
+    /// It is installed when the node starts; what came after it is fetched from the others. Where the consensus log is lost as
+    /// well, what the voting key has voted is not known, and it must not vote again: make a new one and rejoin with it.
+    #[command(after_help = "Examples:
+  epione backup restore node0.backup --config node.toml
+  epione backup restore node0.backup --config new-node.toml --new-key")]
     Restore {
         /// The backup.
         file: PathBuf,
         /// The node's configuration (TOML).
         #[arg(long)]
         config: PathBuf,
+        /// There is no consensus log because the voting key is new: it was made for this node and has never voted anywhere.
+        #[arg(long)]
+        new_key: bool,
     },
 }

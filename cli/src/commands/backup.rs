@@ -27,7 +27,7 @@ pub(super) fn run(command: Backup) -> Result<Shown, CliError> {
     match command {
         Backup::Create { config, to } => create(&load(&config)?, &to),
         Backup::Verify { file, genesis } => verify(&file, &genesis),
-        Backup::Restore { file, config } => restore(&file, &load(&config)?),
+        Backup::Restore { file, config, new_key } => restore(&file, &load(&config)?, new_key),
     }
 }
 
@@ -122,7 +122,13 @@ fn verify(file: &Path, genesis: &Path) -> Result<Shown, CliError> {
     }
 }
 
-fn restore(file: &Path, config: &Config) -> Result<Shown, CliError> {
+/// Is there a consensus log that says what the voting key has voted? Whether it is whole is seen when the node starts.
+fn has_log(config: &Config) -> bool {
+    let entries = fs::read_dir(config.log_dir()).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|extension| extension == "log"))
+}
+
+fn restore(file: &Path, config: &Config, new_key: bool) -> Result<Shown, CliError> {
     let dir = config.snapshots_dir();
     let disk = FileDisk::open(&dir).map_err(|error| {
         if error.kind() == ErrorKind::WouldBlock {
@@ -132,6 +138,16 @@ fn restore(file: &Path, config: &Config) -> Result<Shown, CliError> {
         }
     })?;
     let mut shelf = Shelf::open(disk).about(format!("the folder of snapshots {}", dir.display()))?;
+    // A ledger older than the key's first vote does not know it for a validator's: only its owner can say that it is new (R25).
+    if !new_key && !has_log(config) {
+        let (log, key) = (config.log_dir(), &config.voting_key_file);
+        return Err(CliError::failed(format!(
+            "there is no consensus log in {}, so what the voting key {} has voted is not known, and it must not vote again: make a new one with `epione keys new`, name it in the configuration, and say with --new-key that it has never voted",
+            log.display(),
+            key.display()
+        ))
+        .reason("NO_LOG"));
+    }
     // What does not open is as good as lost: the backup takes its place.
     let head = if config.ledger_dir().is_dir() { head(config)? } else { Height::ZERO };
     let input = BufReader::new(File::open(file).about(file.display().to_string())?);
