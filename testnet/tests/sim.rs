@@ -144,6 +144,14 @@ fn who_lost_power_together_give_one_another_what_each_has_in_its_log() {
     assert_eq!(run(&plan, &Options::default()).failure, None);
 }
 
+/// Seed 16760: a node that had stood still learned of an epoch and read what had come before it in one turn. Peers' numbers
+/// were still those of the epoch before, and it shut out one for speaking as another.
+#[test]
+fn who_reads_of_an_epoch_and_what_came_before_it_at_once_blames_nobody() {
+    let plan = Plan::from_text(include_str!("plans/turned_in_one_turn.txt")).expect("a plan");
+    assert_eq!(run(&plan, &Options::default()).failure, None);
+}
+
 /// Each actor must be seen to do something, and honest nodes must bear it.
 #[test]
 fn every_actor_acts_and_is_borne() {

@@ -56,6 +56,7 @@ impl<P: Ports> Driver<P> {
         self.pool.share_between(config.set.len());
         self.conduct.clear();
         self.turned_at = self.now;
+        self.rostered = config.set.epoch;
         self.asked = None;
         let waiting = self.replica.waiting();
         let restoring = waiting.halted.is_none() && waiting.delivered > waiting.executed;

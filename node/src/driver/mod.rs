@@ -222,6 +222,8 @@ pub struct Driver<P: Ports> {
     conduct: BTreeMap<ValidatorIndex, Conduct>,
     /// Network keys of this epoch's validators, of those that left with the last one, and of those who may follow.
     members: Vec<PublicKey>,
+    /// The epoch whose places are in what peers are called: the replica is ahead of it while a step is not performed.
+    rostered: Epoch,
     /// When the last epoch began here.
     turned_at: u64,
     left: Vec<PublicKey>,
@@ -288,6 +290,7 @@ impl<P: Ports> Driver<P> {
             serving: BTreeMap::new(),
             conduct: BTreeMap::new(),
             members,
+            rostered: waiting.epoch,
             turned_at: 0,
             left: Vec::new(),
             candidates_known: Vec::new(),
@@ -409,7 +412,9 @@ impl<P: Ports> Driver<P> {
 
     /// Counts what a peer did wrong, and cuts it off if that is too much (R28).
     fn blame(&mut self, peer: ValidatorIndex, offence: Offence) {
-        if self.turned_at > 0 && self.now.saturating_sub(self.turned_at) < RENAMED_MS {
+        let turned = self.rostered != self.replica.config().set.epoch
+            || self.turned_at > 0 && self.now.saturating_sub(self.turned_at) < RENAMED_MS;
+        if turned {
             return; // a frame that came before may bear the place of somebody else now
         }
         debug!(%peer, reason = offence.reason(), "a peer did wrong");
