@@ -1,4 +1,5 @@
-//! Who validates: shown, and put to the vote.
+//! Who validates: shown, and put to the vote; a change that would leave too few that are live is refused before it is proposed.
+//! Tested by `cli/tests/membership.rs`.
 
 use std::collections::BTreeMap;
 

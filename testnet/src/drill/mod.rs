@@ -20,6 +20,7 @@ mod stored;
 
 pub use runner::{Report, run};
 pub use scenario::{Drill, Member, Part, STEPS, ScenarioError, Step, Who};
+pub(crate) use stored::UNFINISHED;
 
 /// A drill that did not come out as it must, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,9 @@ use super::scenario::Part;
 /// One byte in so many of a damaged store is another.
 const STRIDE: u64 = 4_096;
 
+/// The first bytes of a record that was being written when the power went.
+pub(crate) const UNFINISHED: &[u8; 10] = b"frme\x40\x00\x00\x00\x07\x00";
+
 /// The segment of the consensus log that is written to.
 pub(super) fn newest_log(data: &Path) -> Result<PathBuf, Failed> {
     let folder = data.join("log");
@@ -37,9 +40,8 @@ pub(super) fn damage(data: &Path, part: Part) -> Result<String, Failed> {
     let length = file.metadata().map_err(about)?.len();
     match part {
         Part::LogTail => {
-            // The first bytes of a record that was being written when the power went.
             let mut file = File::options().append(true).open(&path).map_err(about)?;
-            file.write_all(b"frme\x40\x00\x00\x00\x07\x00").map_err(about)?;
+            file.write_all(UNFINISHED).map_err(about)?;
             Ok(format!("10 bytes of an unfinished record at the end of {name} ({length} bytes)"))
         }
         Part::Log | Part::LedgerHead => {

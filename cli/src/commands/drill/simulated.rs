@@ -1,4 +1,4 @@
-//! Drills in virtual time, each with as many seeds as are wanted.
+//! Drills in virtual time, each with as many seeds as are wanted. Tested, but for the table, by `testnet/tests/drills.rs`.
 
 use std::time::Duration;
 

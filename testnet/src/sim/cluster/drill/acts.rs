@@ -6,7 +6,7 @@ use epione_ledger::disk::{Disk as _, MemoryDisk};
 use epione_ledger::store::MemoryStore;
 
 use super::{Drilling, Stop, missed};
-use crate::drill::{Member, Part, Who};
+use crate::drill::{Member, Part, UNFINISHED, Who};
 use crate::sim::clock::{MS, Micros};
 use crate::sim::cluster::Event;
 use crate::sim::cluster::operators::Operator;
@@ -158,7 +158,7 @@ impl Drilling<'_, '_> {
             let Some(name) = names.iter().filter(|name| name.ends_with(".log")).max() else { return };
             let length = disk.bytes(name).map_or(0, |bytes| bytes.len());
             if part == Part::LogTail {
-                disk.damage(name, |bytes| bytes.extend_from_slice(b"frme\x40\x00\x00\x00\x07\x00"));
+                disk.damage(name, |bytes| bytes.extend_from_slice(UNFINISHED));
                 told =
                     Some(format!("10 bytes of an unfinished record at the end of {name} ({length} bytes)"));
             } else {
